@@ -1,0 +1,207 @@
+//! The single list of events that cross the kernel boundary, with their fixed-size payloads.
+//!
+//! One line in [`events!`] gives an event its number, its payload and its place in [`Event`]. A longer payload
+//! than this version knows is the same event; a shorter one (of an older writer) reads as zero at its end; an
+//! unknown number is skipped and counted. Numbers are retired, never reused. There are no references and no
+//! strings in events but one: a thread's name at its exit, because afterwards nobody can ask for it.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::{
+    id::{Nanos, Pid, Tid},
+    thread::ThreadTimes,
+};
+
+/// The number of an event. A newtype, so that an unknown number is a value and not undefined behaviour.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    FromBytes,
+    IntoBytes,
+    Immutable,
+    KnownLayout,
+)]
+#[repr(transparent)]
+pub struct EventKind(pub u16);
+
+/// What every event begins with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct EventHeader {
+    /// When it happened.
+    pub at: Nanos,
+    /// The process in whose context it happened.
+    pub pid: Pid,
+    /// The thread in whose context it happened.
+    pub tid: Tid,
+    /// The CPU it happened on.
+    pub cpu: u32,
+    /// Which event it is.
+    pub kind: EventKind,
+    /// Size of the payload that follows, in bytes.
+    pub len: u16,
+}
+
+/// A payload that knows its event's number.
+pub trait Payload: FromBytes + IntoBytes + Immutable + KnownLayout + Copy {
+    /// The number of the event.
+    const KIND: EventKind;
+}
+
+macro_rules! events {
+    ($($number:literal $name:ident $doc:literal)*) => {
+        $(impl Payload for $name { const KIND: EventKind = EventKind($number); })*
+
+        /// Every event this version knows.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Event { $(#[doc = $doc] $name($name)),* }
+
+        impl Event {
+            /// Reads the payload of an event, or `None` when its number is unknown.
+            #[must_use]
+            pub fn decode(kind: EventKind, payload: &[u8]) -> Option<Self> {
+                match kind {
+                    $(<$name as Payload>::KIND => Some(Self::$name(extend(payload))),)*
+                    _ => None,
+                }
+            }
+
+            /// The event's number.
+            #[must_use]
+            pub fn kind(&self) -> EventKind {
+                match self { $(Self::$name(_) => <$name as Payload>::KIND),* }
+            }
+
+            /// The event's payload as it crosses the kernel boundary.
+            #[must_use]
+            pub fn payload(&self) -> &[u8] {
+                match self { $(Self::$name(payload) => payload.as_bytes()),* }
+            }
+
+            /// Numbers and names of all events, in the order of the list.
+            pub const NAMES: &'static [(EventKind, &'static str)] =
+                &[$((<$name as Payload>::KIND, stringify!($name))),*];
+        }
+    };
+}
+
+events! {
+    1 ThreadStart "A thread, or the first thread of a process, was created."
+    2 ThreadExit "A thread is gone, with its final times."
+    3 ProcessExit "The last thread of a process began to exit."
+    4 Exec "A process runs another program now."
+}
+
+/// A thread was created. The header names the creating thread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ThreadStart {
+    /// Its process: the header's, or a new one (fork).
+    pub pid: Pid,
+    /// The new thread.
+    pub tid: Tid,
+}
+
+/// A thread is gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ThreadExit {
+    /// When it was first accounted.
+    pub first: Nanos,
+    /// Its final times.
+    pub times: ThreadTimes,
+    /// Its name (`comm`), padded with zeros.
+    pub name: [u8; 16],
+}
+
+/// The last thread of a process began to exit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ProcessExit {
+    /// As `wait` reports it: exit status in bits 8–15, signal in bits 0–6.
+    pub code: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// A process runs another program now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Exec {
+    /// The thread that called exec; it goes on under the process's own number.
+    pub old_tid: Tid,
+    /// Zero.
+    pub reserved: u32,
+}
+
+const _: () = assert!(size_of::<EventHeader>() == 24);
+const _: () = assert!(size_of::<ThreadStart>() == 8);
+const _: () = assert!(size_of::<ThreadExit>() == 176);
+const _: () = assert!(size_of::<ProcessExit>() == 8);
+const _: () = assert!(size_of::<Exec>() == 8);
+
+/// Reads a `T` from bytes that may be longer (newer writer) or shorter (older writer) than it.
+fn extend<T: FromBytes + IntoBytes>(bytes: &[u8]) -> T {
+    let mut value = T::new_zeroed();
+    let known = bytes.len().min(size_of::<T>());
+    if let (Some(to), Some(from)) = (value.as_mut_bytes().get_mut(..known), bytes.get(..known)) {
+        to.copy_from_slice(from);
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_survives_the_wire_whatever_its_length() {
+        let start = ThreadStart {
+            pid: Pid(7),
+            tid: Tid(9),
+        };
+        let mut wire = [0u8; 12];
+        wire[..8].copy_from_slice(start.as_bytes());
+        assert_eq!(
+            Event::decode(EventKind(1), &wire[..8]),
+            Some(Event::ThreadStart(start))
+        );
+        assert_eq!(
+            Event::decode(EventKind(1), &wire),
+            Some(Event::ThreadStart(start)),
+            "a newer writer"
+        );
+        assert_eq!(
+            Event::decode(EventKind(1), &wire[..4]),
+            Some(Event::ThreadStart(ThreadStart {
+                pid: Pid(7),
+                tid: Tid(0)
+            })),
+            "an older writer"
+        );
+    }
+
+    #[test]
+    fn an_unknown_number_is_no_event() {
+        assert_eq!(Event::decode(EventKind(65535), &[]), None);
+    }
+
+    #[test]
+    fn numbers_are_unique() {
+        for (index, (kind, _)) in Event::NAMES.iter().enumerate() {
+            assert!(
+                Event::NAMES
+                    .iter()
+                    .skip(index + 1)
+                    .all(|(other, _)| other != kind)
+            );
+        }
+    }
+}

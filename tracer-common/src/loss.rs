@@ -1,0 +1,71 @@
+//! Why something is missing. What was lost is data too, so every loss has a reason and a count.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// A reason for missing data. Numbers below [`LossReason::KERNEL`] are counted by the kernel side, the
+/// others by the agent. Numbers are retired, never reused.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    FromBytes,
+    IntoBytes,
+    Immutable,
+    KnownLayout,
+)]
+#[repr(transparent)]
+pub struct LossReason(pub u32);
+
+impl LossReason {
+    /// Slots of the kernel's `LOSSES` array.
+    pub const KERNEL: u32 = 16;
+
+    /// The ring buffer had no room for an event.
+    pub const RING_FULL: Self = Self(0);
+    /// The thread table had no room: that thread's time is not accounted.
+    pub const THREAD_TABLE_FULL: Self = Self(1);
+    /// The syscall table had no room: that call is not counted.
+    pub const SYSCALL_TABLE_FULL: Self = Self(2);
+    /// The target table had no room: a child process is not followed.
+    pub const TARGET_TABLE_FULL: Self = Self(3);
+    /// Two CPUs' clocks disagreed about the order of two edges; that interval is not charged.
+    pub const CLOCK_SKEW: Self = Self(4);
+
+    /// The recorder could not keep up and dropped records.
+    pub const RECORDER_BEHIND: Self = Self(32);
+    /// An event arrived that this version cannot decode.
+    pub const UNKNOWN_EVENT: Self = Self(33);
+    /// A counter row kept changing while it was read.
+    pub const TORN_READ: Self = Self(34);
+    /// A part of a recording was damaged and skipped.
+    pub const DAMAGED_CHUNK: Self = Self(35);
+    /// A part of a recording is of a kind this version does not know.
+    pub const UNKNOWN_RECORD: Self = Self(36);
+    /// A recording ends without its closing part: it was cut, or its writer was killed.
+    pub const CUT_RECORDING: Self = Self(37);
+
+    /// The name used in reports, in the words of the JSON report's `quality.lost[].what`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RING_FULL => "events: ring buffer full",
+            Self::THREAD_TABLE_FULL => "threads: table full",
+            Self::SYSCALL_TABLE_FULL => "syscalls: table full",
+            Self::TARGET_TABLE_FULL => "child processes: table full",
+            Self::CLOCK_SKEW => "intervals: clock skew between CPUs",
+            Self::RECORDER_BEHIND => "records: recorder behind",
+            Self::UNKNOWN_EVENT => "events: unknown kind",
+            Self::TORN_READ => "counter rows: torn read",
+            Self::DAMAGED_CHUNK => "recording parts: damaged",
+            Self::UNKNOWN_RECORD => "recording parts: unknown kind",
+            Self::CUT_RECORDING => "recording end: cut off",
+            _ => "unknown reason",
+        }
+    }
+}
