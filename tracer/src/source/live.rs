@@ -1,0 +1,470 @@
+//! Records from running processes: the kernel's edges as they come, its counters at each tick, names from `/proc`.
+//!
+//! The target is only read. A thread met in the middle is accounted from what `/proc` shows it blocked in, and
+//! that is proof, not a guess: the kernel side is counting already when `/proc` is read, so if the thread had
+//! moved meanwhile there would be a row, and the one made here would not be taken.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tracer_common::{
+    Event, EventHeader, LossReason, Nanos, Pid, State, SyscallKey, SyscallNr, Target, ThreadRow, Tid,
+    event::{Exec, ThreadExit, ThreadStart},
+};
+use zerocopy::FromBytes;
+
+use crate::{
+    bpf::{self, Kernel, LoadError, Read, Ready},
+    record::{
+        AgentSample, Loss, Meta, ProcessMeta, ProcessSample, Record, Sample, SessionMeta, SyscallNameMeta,
+        SyscallSample, ThreadNameMeta, ThreadSample,
+    },
+    target::{process, sys, syscall},
+};
+
+/// What to trace, and how.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Passed on to the kernel side.
+    pub bpf: bpf::Options,
+    /// Follow children of the targets, those that exist and those to come.
+    pub follow_children: bool,
+    /// Time between ticks.
+    pub interval: Nanos,
+    /// Name of the probe profile, for the record.
+    pub profile: String,
+}
+
+/// Ticks after which every thread's name is read again: programs rename their threads, mostly early.
+const NAMES_EVERY: u64 = 10;
+/// Ticks during which a new thread's name is read each time.
+const NAMES_EARLY: u64 = 3;
+
+/// An attached session.
+pub struct Live {
+    kernel: Kernel,
+    options: Options,
+    /// CPU time this process had used when the accounting began.
+    cpu_before: Nanos,
+    ticks: u64,
+    processes: BTreeMap<Pid, Process>,
+    threads: BTreeMap<(Tid, Nanos), Thread>,
+    /// Threads that ended since the last tick: their counters are final.
+    ended: BTreeSet<(Tid, Nanos)>,
+    /// Returns counted when a row was last sent, so that only rows that changed are sent.
+    counted: BTreeMap<SyscallKey, u64>,
+    named: BTreeSet<SyscallNr>,
+    losses: BTreeMap<LossReason, u64>,
+}
+
+struct Process {
+    since: Nanos,
+    /// The tick after which it was seen to exit.
+    exited_at_tick: Option<u64>,
+    usage: Option<process::Usage>,
+}
+
+#[derive(Default)]
+struct Thread {
+    pid: Pid,
+    name: String,
+    ticks: u64,
+}
+
+impl Live {
+    /// Loads the kernel side and begins to trace `targets`. The records of what was found go to `out`.
+    ///
+    /// # Errors
+    /// When the kernel side cannot be loaded.
+    pub fn attach(targets: &[Pid], options: Options, out: &mut Vec<Record>) -> Result<Self, LoadError> {
+        let kernel = Kernel::load(&options.bpf)?;
+        let started = sys::monotonic();
+        let (release, arch) = sys::uname();
+        out.push(Record::Meta(Meta::Session(SessionMeta {
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            profile: options.profile.clone(),
+            kernel: release,
+            arch,
+            cpus: sys::online_cpus(),
+            started,
+            started_unix_ns: sys::unix_ns_at(started),
+            interval: options.interval,
+        })));
+        out.extend(
+            kernel
+                .probes()
+                .iter()
+                .cloned()
+                .map(|probe| Record::Meta(Meta::Probe(probe))),
+        );
+        let mut live = Self {
+            kernel,
+            options,
+            cpu_before: sys::own_cpu(),
+            ticks: 0,
+            processes: BTreeMap::new(),
+            threads: BTreeMap::new(),
+            ended: BTreeSet::new(),
+            counted: BTreeMap::new(),
+            named: BTreeSet::new(),
+            losses: BTreeMap::new(),
+        };
+        for &target in targets {
+            let family = if live.options.follow_children {
+                process::with_descendants(target)
+            } else {
+                vec![target]
+            };
+            for pid in family {
+                live.begin(pid, started, out)?;
+            }
+        }
+        Ok(live)
+    }
+
+    /// Traces one process that runs already: first the kernel counts, then its threads are looked at.
+    fn begin(&mut self, pid: Pid, since: Nanos, out: &mut Vec<Record>) -> Result<(), LoadError> {
+        let follow_children = u32::from(self.options.follow_children);
+        self.kernel.add_target(
+            pid,
+            Target {
+                since,
+                follow_children,
+                reserved: 0,
+            },
+        )?;
+        for thread in process::threads(pid) {
+            let row = ThreadRow::new(pid, since, thread.state, SyscallNr::UNSEEN);
+            if self.kernel.seed_thread(thread.tid, row) && !process::thread_is_alive(pid, thread.tid) {
+                // It ended between the look and the row, and nothing will ever close that row.
+                self.kernel.forget_thread(thread.tid);
+            }
+        }
+        self.describe(pid, since, out);
+        if let Some(process) = self.processes.get_mut(&pid) {
+            process.sample(pid, out);
+        }
+        Ok(())
+    }
+
+    /// Says what a process is; again after it began to run another program.
+    fn describe(&mut self, pid: Pid, seen: Nanos, out: &mut Vec<Record>) {
+        let new = Process {
+            since: seen,
+            exited_at_tick: None,
+            usage: None,
+        };
+        let since = self.processes.entry(pid).or_insert(new).since;
+        let found = process::describe(pid).unwrap_or(crate::target::Description {
+            pid,
+            ..Default::default()
+        });
+        out.push(Record::Meta(Meta::Process(ProcessMeta {
+            pid,
+            parent: found.parent,
+            since,
+            comm: found.comm,
+            exe: found.exe,
+            cmdline: found.cmdline,
+        })));
+    }
+
+    /// True when there was at least one thread to trace.
+    #[must_use]
+    pub fn any_found(&self) -> bool {
+        !self.kernel.thread_ids().is_empty()
+    }
+
+    /// True when none of the targets is left.
+    #[must_use]
+    pub fn all_exited(&self) -> bool {
+        self.processes
+            .values()
+            .all(|process| process.exited_at_tick.is_some())
+    }
+
+    /// Tells when events are waiting. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// When the runtime takes no more descriptors.
+    pub fn ready(&self) -> std::io::Result<Ready> {
+        self.kernel.ready()
+    }
+
+    /// Takes every event that is waiting. Never waits.
+    pub fn drain(&mut self, out: &mut Vec<Record>) {
+        while let Some(read) = self.kernel.next_event(decode) {
+            match read {
+                Some((header, event)) => {
+                    // The event comes first, what was looked up because of it afterwards.
+                    out.push(Record::Event(header, event));
+                    self.note(header, event, out);
+                }
+                None => self.lose(LossReason::UNKNOWN_EVENT, 1),
+            }
+        }
+        self.kernel.flush_log();
+    }
+
+    fn note(&mut self, header: EventHeader, event: Event, out: &mut Vec<Record>) {
+        match event {
+            Event::ThreadStart(ThreadStart { pid, tid }) => {
+                if !self.processes.contains_key(&pid) {
+                    self.describe(pid, header.at, out);
+                }
+                self.threads.insert(
+                    (tid, header.at),
+                    Thread {
+                        pid,
+                        ..Thread::default()
+                    },
+                );
+            }
+            Event::ThreadExit(ThreadExit { first, .. }) => {
+                self.threads.remove(&(header.tid, first));
+                self.ended.insert((header.tid, first));
+            }
+            Event::ProcessExit(_) => {
+                let tick = self.ticks;
+                if let Some(process) = self.processes.get_mut(&header.pid) {
+                    process.exited_at_tick = Some(tick);
+                }
+            }
+            Event::Exec(Exec { old_tid, .. }) => {
+                self.describe(header.pid, header.at, out);
+                self.take_over(old_tid, header.tid);
+            }
+        }
+    }
+
+    /// A thread that calls exec goes on under the number of its process.
+    fn take_over(&mut self, old_tid: Tid, tid: Tid) {
+        let renamed: Vec<_> = self
+            .threads
+            .range((old_tid, Nanos(0))..=(old_tid, Nanos(u64::MAX)))
+            .map(|(&key, _)| key)
+            .collect();
+        for (_, first) in renamed {
+            if let Some(thread) = self.threads.remove(&(old_tid, first)) {
+                self.threads.insert((tid, first), thread);
+            }
+        }
+    }
+
+    fn lose(&mut self, reason: LossReason, count: u64) {
+        *self.losses.entry(reason).or_default() += count;
+    }
+
+    /// Reads every counter and closes a window.
+    pub fn tick(&mut self, out: &mut Vec<Record>) {
+        self.drain(out);
+        self.sample_threads(out);
+        self.sample_syscalls(out);
+        for (&pid, process) in &mut self.processes {
+            process.sample(pid, out);
+        }
+        self.forget_exited();
+        self.sample_agent(out);
+        for (reason, count) in self.kernel.losses() {
+            if count > 0 {
+                self.losses.insert(reason, count);
+            }
+        }
+        out.extend(
+            self.losses
+                .iter()
+                .map(|(&reason, &count)| Record::Loss(Loss { reason, count })),
+        );
+        out.push(Record::Tick(sys::monotonic()));
+        self.ticks += 1;
+    }
+
+    fn sample_threads(&mut self, out: &mut Vec<Record>) {
+        for tid in self.kernel.thread_ids() {
+            let row = match self.kernel.thread(tid) {
+                Read::Row(row) => row,
+                Read::Gone => continue,
+                Read::Torn => {
+                    self.lose(LossReason::TORN_READ, 1);
+                    continue;
+                }
+            };
+            let key = (tid, row.first);
+            if row.state() == State::DEAD {
+                self.bury(key, &row, out);
+                continue;
+            }
+            // The row was copied before this clock is read, so the open interval is never negative.
+            let at = sys::monotonic();
+            self.name_thread(key, row.pid, out);
+            out.push(Record::Sample(Sample::Thread(ThreadSample {
+                at,
+                pid: row.pid,
+                tid,
+                first: row.first,
+                state: row.state(),
+                times: row.times_at(at),
+            })));
+        }
+    }
+
+    /// A thread whose exit event found no room in the ring buffer: the row has its final times.
+    fn bury(&mut self, key: (Tid, Nanos), row: &ThreadRow, out: &mut Vec<Record>) {
+        let (tid, first) = key;
+        self.kernel.forget_thread(tid);
+        let name = self
+            .threads
+            .remove(&key)
+            .map(|thread| thread.name)
+            .unwrap_or_default();
+        let exit = Event::ThreadExit(ThreadExit {
+            first,
+            times: row.times,
+            name: padded(&name),
+        });
+        let header = EventHeader {
+            at: row.since(),
+            pid: row.pid,
+            tid,
+            kind: exit.kind(),
+            ..EventHeader::default()
+        };
+        out.push(Record::Event(header, exit));
+        self.ended.insert(key);
+    }
+
+    fn name_thread(&mut self, key: (Tid, Nanos), pid: Pid, out: &mut Vec<Record>) {
+        let (tid, first) = key;
+        let thread = self.threads.entry(key).or_insert_with(|| Thread {
+            pid,
+            ..Thread::default()
+        });
+        thread.ticks += 1;
+        if thread.ticks > NAMES_EARLY && !self.ticks.is_multiple_of(NAMES_EVERY) {
+            return;
+        }
+        if let Some(name) = process::thread_name(thread.pid, tid)
+            && name != thread.name
+        {
+            thread.name.clone_from(&name);
+            out.push(Record::Meta(Meta::ThreadName(ThreadNameMeta {
+                pid: thread.pid,
+                tid,
+                first,
+                name,
+            })));
+        }
+    }
+
+    fn sample_syscalls(&mut self, out: &mut Vec<Record>) {
+        let ended = std::mem::take(&mut self.ended);
+        for key in self.kernel.syscall_keys() {
+            let last = ended.contains(&(key.tid, key.first));
+            let row = match self.kernel.syscall(key) {
+                Read::Row(row) => row,
+                Read::Gone => continue,
+                Read::Torn => {
+                    self.lose(LossReason::TORN_READ, 1);
+                    continue;
+                }
+            };
+            if last {
+                self.kernel.forget_syscall(key);
+                self.counted.remove(&key);
+            } else if self.counted.insert(key, row.count) == Some(row.count) {
+                continue;
+            }
+            if self.named.insert(key.nr) {
+                let name = syscall::name(key.nr);
+                out.push(Record::Meta(Meta::SyscallName(SyscallNameMeta {
+                    nr: key.nr,
+                    name,
+                })));
+            }
+            let buckets = (0u32..)
+                .zip(row.buckets)
+                .filter(|&(_, count)| count > 0)
+                .collect();
+            out.push(Record::Sample(Sample::Syscall(SyscallSample {
+                key,
+                count: row.count,
+                errors: row.errors,
+                timed: row.timed,
+                sum: row.sum,
+                max: row.max,
+                buckets,
+                last,
+            })));
+        }
+    }
+
+    /// Stops tracing processes that exited before the last tick: their last threads are off the CPU by now.
+    fn forget_exited(&mut self) {
+        let done: Vec<Pid> = self
+            .processes
+            .iter()
+            .filter(|(_, process)| process.exited_at_tick.is_some_and(|tick| tick < self.ticks))
+            .map(|(&pid, _)| pid)
+            .collect();
+        for pid in done {
+            self.kernel.remove_target(pid);
+            self.processes.remove(&pid);
+        }
+    }
+
+    fn sample_agent(&self, out: &mut Vec<Record>) {
+        let rss_bytes = process::usage(Pid(std::process::id())).map_or(0, |usage| usage.rss_bytes);
+        out.push(Record::Sample(Sample::Agent(AgentSample {
+            at: sys::monotonic(),
+            cpu: sys::own_cpu().since(self.cpu_before).unwrap_or_default(),
+            rss_bytes,
+        })));
+    }
+
+    /// Detaches, then reads what is left: nothing changes any more, so nothing is missed.
+    pub fn finish(mut self, out: &mut Vec<Record>) {
+        self.drain(out);
+        self.kernel.detach();
+        self.tick(out);
+    }
+}
+
+impl Process {
+    /// Sends memory and faults when they changed.
+    fn sample(&mut self, pid: Pid, out: &mut Vec<Record>) {
+        if self.exited_at_tick.is_some() {
+            return;
+        }
+        let usage = process::usage(pid);
+        if usage.is_none() || usage == self.usage {
+            return;
+        }
+        self.usage = usage;
+        let process::Usage {
+            rss_bytes,
+            minor_faults,
+            major_faults,
+        } = usage.unwrap_or_default();
+        let at = sys::monotonic();
+        out.push(Record::Sample(Sample::Process(ProcessSample {
+            at,
+            pid,
+            rss_bytes,
+            minor_faults,
+            major_faults,
+        })));
+    }
+}
+
+fn decode(bytes: &[u8]) -> Option<(EventHeader, Event)> {
+    let (header, rest) = EventHeader::read_from_prefix(bytes).ok()?;
+    let event = Event::decode(header.kind, rest.get(..usize::from(header.len))?)?;
+    Some((header, event))
+}
+
+fn padded(name: &str) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    for (to, from) in bytes.iter_mut().zip(name.bytes()).take(15) {
+        *to = from;
+    }
+    bytes
+}

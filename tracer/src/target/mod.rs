@@ -1,0 +1,9 @@
+//! Facts about processes and about this machine, read from `/proc` and the system's clocks. Changes nothing.
+
+pub mod find;
+pub mod process;
+pub mod sys;
+pub mod syscall;
+
+pub use find::{FindError, Query};
+pub use process::{Description, LiveThread};
