@@ -79,12 +79,8 @@ pub(crate) fn syscall(key: SyscallKey, duration: Option<Nanos>, result: i64) -> 
     let row = match SYSCALLS.get_ptr_mut(key) {
         Some(row) => row,
         None => {
-            let empty = EMPTY_ROW.get_ptr(0)?;
-            // SAFETY: the verifier has checked the pointer, and nothing writes the row.
-            if SYSCALLS
-                .insert(key, unsafe { &*empty }, u64::from(BPF_NOEXIST))
-                .is_err()
-            {
+            let empty: &SyscallRow = EMPTY_ROW.get(0)?;
+            if SYSCALLS.insert(key, empty, u64::from(BPF_NOEXIST)).is_err() {
                 lost(LossReason::SYSCALL_TABLE_FULL);
                 return None;
             }

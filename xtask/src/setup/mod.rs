@@ -1,0 +1,57 @@
+//! `cargo xtask setup`: finds or installs what building and testing need. It never asks, and does nothing the second
+//! time.
+
+use std::{env, process::ExitCode};
+
+use anyhow::{Result, bail};
+use xtask::kernel_object::PREBUILT;
+
+use crate::{story::say, workspace::Workspace};
+
+mod apt;
+mod compiler;
+mod linker;
+mod programs;
+
+use apt::Apt;
+
+/// The command. It takes no arguments.
+pub(crate) fn command(arguments: &[String]) -> Result<ExitCode> {
+    if let Some(argument) = arguments.first() {
+        return Ok(crate::usage_error(format_args!(
+            "setup takes no argument, but got `{argument}`"
+        )));
+    }
+    run(&Workspace::find()?)?;
+    say("ready");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Checks everything before it fails, so that one run tells all that is missing.
+pub(crate) fn run(workspace: &Workspace) -> Result<()> {
+    let mut apt = Apt::new(workspace);
+    let mut missing = programs::ensure_required(&mut apt);
+    missing.extend(kernel_toolchain(workspace, &mut apt).err());
+    programs::ensure_wanted(&mut apt);
+    programs::check_kernel();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let list: String = missing
+        .iter()
+        .map(|error| format!("\n\n{error:#}"))
+        .collect();
+    bail!("the set-up is not complete{list}")
+}
+
+fn kernel_toolchain(workspace: &Workspace, apt: &mut Apt) -> Result<()> {
+    if let Some(object) = env::var_os(PREBUILT) {
+        say(format_args!(
+            "have a kernel object: {PREBUILT}={}",
+            object.display()
+        ));
+        return Ok(());
+    }
+    let routes = compiler::ensure(workspace, apt)?;
+    linker::ensure(workspace, apt, &routes)
+}
