@@ -1,0 +1,126 @@
+//! Descriptions, one per message.
+
+use tracer_common::{Nanos, Pid, SyscallNr, Tid};
+
+use super::schema::{self, meta::What};
+use crate::record::{
+    Meta, ProbeMeta, ProbeStatus, ProcessMeta, Record, SessionMeta, SyscallNameMeta, ThreadNameMeta,
+};
+
+/// Bytes of text in a description.
+pub(super) fn text(meta: &Meta) -> usize {
+    match meta {
+        Meta::Session(meta) => {
+            meta.tool_version.len() + meta.profile.len() + meta.kernel.len() + meta.arch.len()
+        }
+        Meta::Process(meta) => meta.comm.len() + meta.exe.len() + meta.cmdline.len(),
+        Meta::ThreadName(meta) => meta.name.len(),
+        Meta::SyscallName(meta) => meta.name.len(),
+        Meta::Probe(meta) => meta.name.len() + meta.group.len() + meta.why.len(),
+    }
+}
+
+pub(super) fn encode(meta: &Meta) -> schema::Meta {
+    let what = match meta.clone() {
+        Meta::Session(meta) => What::Session(schema::Session {
+            tool_version: meta.tool_version,
+            profile: meta.profile,
+            kernel: meta.kernel,
+            arch: meta.arch,
+            cpus: meta.cpus,
+            started: meta.started.0,
+            started_unix_ns: meta.started_unix_ns,
+            interval: meta.interval.0,
+        }),
+        Meta::Process(meta) => What::Process(schema::Process {
+            pid: meta.pid.0,
+            parent: meta.parent.0,
+            since: meta.since.0,
+            comm: meta.comm,
+            exe: meta.exe,
+            cmdline: meta.cmdline,
+        }),
+        Meta::ThreadName(meta) => What::ThreadName(schema::ThreadName {
+            pid: meta.pid.0,
+            tid: meta.tid.0,
+            first: meta.first.0,
+            name: meta.name,
+        }),
+        Meta::SyscallName(meta) => What::SyscallName(schema::SyscallName {
+            nr: meta.nr.0,
+            name: meta.name,
+        }),
+        Meta::Probe(meta) => What::Probe(schema::Probe {
+            name: meta.name,
+            group: meta.group,
+            status: encode_status(meta.status).into(),
+            why: meta.why,
+        }),
+    };
+    schema::Meta { what: Some(what) }
+}
+
+/// Appends the description to `records`, or says that it is one this version does not know.
+pub(super) fn decode(message: schema::Meta, records: &mut Vec<Record>) -> u64 {
+    let meta = match message.what {
+        Some(What::Session(meta)) => Some(Meta::Session(SessionMeta {
+            tool_version: meta.tool_version,
+            profile: meta.profile,
+            kernel: meta.kernel,
+            arch: meta.arch,
+            cpus: meta.cpus,
+            started: Nanos(meta.started),
+            started_unix_ns: meta.started_unix_ns,
+            interval: Nanos(meta.interval),
+        })),
+        Some(What::Process(meta)) => Some(Meta::Process(ProcessMeta {
+            pid: Pid(meta.pid),
+            parent: Pid(meta.parent),
+            since: Nanos(meta.since),
+            comm: meta.comm,
+            exe: meta.exe,
+            cmdline: meta.cmdline,
+        })),
+        Some(What::ThreadName(meta)) => Some(Meta::ThreadName(ThreadNameMeta {
+            pid: Pid(meta.pid),
+            tid: Tid(meta.tid),
+            first: Nanos(meta.first),
+            name: meta.name,
+        })),
+        Some(What::SyscallName(meta)) => Some(Meta::SyscallName(SyscallNameMeta {
+            nr: SyscallNr(meta.nr),
+            name: meta.name,
+        })),
+        Some(What::Probe(meta)) => decode_status(meta.status()).map(|status| {
+            Meta::Probe(ProbeMeta {
+                name: meta.name,
+                group: meta.group,
+                status,
+                why: meta.why,
+            })
+        }),
+        None => None,
+    };
+    let unknown = u64::from(meta.is_none());
+    records.extend(meta.map(Record::Meta));
+    unknown
+}
+
+fn encode_status(status: ProbeStatus) -> schema::ProbeStatus {
+    match status {
+        ProbeStatus::Attached => schema::ProbeStatus::Attached,
+        ProbeStatus::Degraded => schema::ProbeStatus::Degraded,
+        ProbeStatus::Refused => schema::ProbeStatus::Refused,
+        ProbeStatus::Off => schema::ProbeStatus::Off,
+    }
+}
+
+fn decode_status(status: schema::ProbeStatus) -> Option<ProbeStatus> {
+    match status {
+        schema::ProbeStatus::Attached => Some(ProbeStatus::Attached),
+        schema::ProbeStatus::Degraded => Some(ProbeStatus::Degraded),
+        schema::ProbeStatus::Refused => Some(ProbeStatus::Refused),
+        schema::ProbeStatus::Off => Some(ProbeStatus::Off),
+        schema::ProbeStatus::Unspecified => None,
+    }
+}
