@@ -1,0 +1,141 @@
+//! Drawing, and nothing else: the same [`App`] draws the same screen. Nothing here fails, whatever the size.
+//!
+//! From top to bottom: a header that says what this is and whether it can be trusted, notices when something is
+//! missing, the view, in a replay where it stands, and the keys.
+
+mod cut;
+mod footer;
+mod header;
+pub(crate) mod help;
+mod notice;
+mod now;
+mod overview;
+mod panel;
+mod segments;
+mod syscalls;
+mod table;
+#[cfg(test)]
+mod tests;
+mod theme;
+mod threads;
+mod transport;
+
+use ratatui::{
+    Frame,
+    layout::Rect,
+    text::Line,
+    widgets::{Paragraph, Wrap},
+};
+
+use self::theme::Theme;
+use super::{
+    app::{App, View},
+    list::Period,
+};
+use crate::{
+    human,
+    model::{Snapshot, ThreadView},
+};
+
+/// Draws the whole screen.
+pub fn draw(frame: &mut Frame<'_>, app: &App) {
+    let area = frame.area();
+    let theme = Theme::new(app.options.color);
+    let Some(snapshot) = app.shown() else {
+        return waiting(frame, area, app, &theme);
+    };
+    let notices = notice::lines(snapshot, area.width, &theme);
+    let spare = area.height.saturating_sub(5);
+    let most_notices = if area.height < 16 { 1 } else { 2 };
+    let mut body = area;
+    let top = cut::top(&mut body, 1);
+    let notes = cut::top(
+        &mut body,
+        (notices.len() as u16).min(most_notices).min(spare),
+    );
+    let bottom = cut::bottom(&mut body, u16::from(spare > 0));
+    let bar = cut::bottom(&mut body, u16::from(app.transport.is_some() && spare > 0));
+    header::draw(frame, top, app, snapshot, &theme);
+    frame.render_widget(Paragraph::new(notices), notes);
+    match app.view {
+        View::Overview => overview::draw(frame, body, app, snapshot, &theme),
+        View::Threads => threads::draw(frame, body, app, snapshot, &theme),
+        View::Syscalls => syscalls::draw(frame, body, app, snapshot, &theme),
+    }
+    transport::draw(frame, bar, app, &theme);
+    footer::draw(frame, bottom, app, &theme);
+    help::draw(frame, area, app, &theme);
+}
+
+/// Before anything is known.
+fn waiting(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {
+    let mut body = area;
+    let roomy = u16::from(area.height > 5);
+    let top = cut::top(&mut body, 1);
+    cut::top(&mut body, roomy);
+    let bottom = cut::bottom(&mut body, roomy);
+    let (state, text) = if app.session_ended {
+        ("■ ended", "The session ended before anything was seen.")
+    } else if app.transport.is_some() {
+        (
+            "reading…",
+            "Reading the recording: the first numbers come with its first window.",
+        )
+    } else {
+        (
+            "attaching…",
+            "Attaching the probes and reading what runs: the first numbers come with the first window.",
+        )
+    };
+    frame.render_widget(
+        Line::from(vec![
+            theme.strong(" tracer"),
+            theme.plain(format!("  {state}")),
+        ]),
+        top,
+    );
+    frame.render_widget(explanation([text.to_owned()], theme), indent(body));
+    footer::draw(frame, bottom, app, theme);
+    help::draw(frame, area, app, theme);
+}
+
+/// Text that stands where rows would be, and says why there are none.
+fn explanation<'a>(lines: impl IntoIterator<Item = String>, theme: &Theme) -> Paragraph<'a> {
+    let lines: Vec<Line<'_>> = lines
+        .into_iter()
+        .map(|line| Line::from(theme.plain(line)))
+        .collect();
+    Paragraph::new(lines).wrap(Wrap { trim: true })
+}
+
+fn indent(area: Rect) -> Rect {
+    Rect {
+        x: area.x.saturating_add(1),
+        width: area.width.saturating_sub(2),
+        ..area
+    }
+    .intersection(area)
+}
+
+/// The name of what numbers are about, as it stands in titles.
+fn period(app: &App, snapshot: &Snapshot) -> String {
+    match app.period {
+        Period::Window if snapshot.window.0 == 0 => "no window yet".to_owned(),
+        Period::Window => format!("last {}", human::duration(snapshot.window)),
+        Period::Session => format!("whole session, {}", human::elapsed(snapshot.duration())),
+    }
+}
+
+/// That a list is filtered, as it stands in titles.
+fn filtered(filter: &str) -> Option<String> {
+    (!filter.is_empty()).then(|| format!("filter “{}”", human::sanitise(filter)))
+}
+
+/// A thread's name as it can be shown.
+fn thread_name(thread: &ThreadView) -> String {
+    if thread.name.is_empty() {
+        "(no name yet)".to_owned()
+    } else {
+        human::sanitise(&thread.name).into_owned()
+    }
+}

@@ -1,0 +1,239 @@
+//! "Now": a few numbers over all targets, and how they came to be what they are.
+
+use ratatui::{Frame, layout::Rect, style::Color, text::Line};
+
+use super::theme::Theme;
+use crate::{
+    human::{self, NONE},
+    model::{Snapshot, WindowPoint},
+};
+
+/// A number with its past.
+struct Gauge {
+    label: &'static str,
+    /// What it means, for the help.
+    meaning: &'static str,
+    /// Its value in a window; not a number when the window has no length.
+    value: fn(&WindowPoint) -> f64,
+    say: fn(f64) -> String,
+    scale: Scale,
+}
+
+/// What the bars of a sparkline stand on and reach to.
+enum Scale {
+    /// From zero to the largest value shown, but at least to this one, so that a quiet process looks quiet.
+    FromZero(f64),
+    /// From the smallest value shown to the largest, but at least over this share of it: for what grows slowly
+    /// from a high level.
+    Floating(f64),
+}
+
+const GAUGES: [Gauge; 5] = [
+    Gauge {
+        label: "cpu",
+        meaning: "CPU time of the target, in percent of one CPU",
+        value: |point| point.on_cpu.0 as f64 / point.length.0 as f64,
+        say: human::percent,
+        scale: Scale::FromZero(1.0),
+    },
+    Gauge {
+        label: "runq",
+        meaning: "time its threads waited for a CPU, likewise",
+        value: |point| point.runnable.0 as f64 / point.length.0 as f64,
+        say: human::percent,
+        scale: Scale::FromZero(1.0),
+    },
+    Gauge {
+        label: "switches",
+        meaning: "context switches of its threads",
+        value: |point| per_second(point.switches, point),
+        say: human::per_second,
+        scale: Scale::FromZero(1.0),
+    },
+    Gauge {
+        label: "syscalls",
+        meaning: "returns from system calls",
+        value: |point| per_second(point.syscalls, point),
+        say: human::per_second,
+        scale: Scale::FromZero(1.0),
+    },
+    Gauge {
+        label: "rss",
+        meaning: "resident memory; bars start at the least shown",
+        // No process has a resident set of nothing: it was not read.
+        value: |point| {
+            if point.rss_bytes == 0 {
+                f64::NAN
+            } else {
+                point.rss_bytes as f64
+            }
+        },
+        say: |bytes| {
+            if bytes.is_finite() {
+                human::bytes(bytes as u64)
+            } else {
+                NONE.to_owned()
+            }
+        },
+        scale: Scale::Floating(0.05),
+    },
+];
+
+/// The label of the page faults and what it means.
+const FAULTS: (&str, &str) = ("faults", "page faults since attach; how many needed I/O");
+
+/// Labels and what they mean, for the help.
+pub(super) fn meanings() -> impl Iterator<Item = (&'static str, &'static str)> {
+    GAUGES
+        .iter()
+        .map(|gauge| (gauge.label, gauge.meaning))
+        .chain([FAULTS])
+}
+
+/// Rows that show everything, one number in each. Half of them do with two in each.
+pub(super) const ROWS: u16 = GAUGES.len() as u16 + 1;
+
+const LABEL: usize = 9;
+const VALUE: usize = 9;
+const PEAK: usize = 14;
+
+/// Draws as many rows as there are; several numbers side by side when there are fewer rows than numbers.
+pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot, theme: &Theme) {
+    if area.is_empty() {
+        return;
+    }
+    let gauges = GAUGES.len() as u16;
+    let per_row = gauges.div_ceil(area.height);
+    let gaps = (per_row - 1) * 2;
+    let width = area.width.saturating_sub(gaps) / per_row;
+    let place = |at: u16| {
+        Rect {
+            x: area.x + at % per_row * (width + 2),
+            y: area.y + at / per_row,
+            width,
+            height: 1,
+        }
+        .intersection(area)
+    };
+    for (at, gauge) in (0..).zip(&GAUGES) {
+        frame.render_widget(gauge.line(snapshot, width, theme), place(at));
+    }
+    if gauges / per_row < area.height {
+        frame.render_widget(faults(snapshot, width, theme), place(gauges));
+    }
+}
+
+impl Gauge {
+    /// Label, value, sparkline, and where there is room the largest value the sparkline shows.
+    fn line<'a>(&self, snapshot: &Snapshot, width: u16, theme: &Theme) -> Line<'a> {
+        let width = usize::from(width);
+        let values: Vec<f64> = snapshot.history.iter().map(self.value).collect();
+        let now = values
+            .last()
+            .map_or(NONE.to_owned(), |&value| (self.say)(value));
+        let mut line = Line::from(vec![
+            theme.plain(format!("{:<LABEL$}", self.label)),
+            theme.strong(format!("{now:>VALUE$}  ")),
+        ]);
+        let room = width.saturating_sub(line.width());
+        let peak = if room >= PEAK + 10 { PEAK } else { 0 };
+        let shown = values
+            .get(values.len().saturating_sub(room - peak)..)
+            .unwrap_or_default();
+        let bars: String = self.bars(shown).collect();
+        // The newest window is always at the same place, at the right end.
+        line.push_span(theme.plain(" ".repeat(room - peak - shown.len())));
+        line.push_span(theme.plain(bars).patch_style(theme.colored(Color::Green)));
+        if peak > 0 && !shown.is_empty() {
+            let most = shown
+                .iter()
+                .copied()
+                .filter(|value| value.is_finite())
+                .fold(0.0, f64::max);
+            line.push_span(theme.faint(format!("{:>PEAK$}", format!("max {}", (self.say)(most)))));
+        }
+        line
+    }
+
+    fn bars(&self, values: &[f64]) -> impl Iterator<Item = char> {
+        const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+        let finite = || values.iter().copied().filter(|value| value.is_finite());
+        let most = finite().fold(0.0, f64::max);
+        let (bottom, top) = match self.scale {
+            Scale::FromZero(least) => (0.0, most.max(least)),
+            Scale::Floating(span) => {
+                let least = finite().fold(most, f64::min);
+                (least, (least * (1.0 + span)).max(most))
+            }
+        };
+        values.iter().map(move |value| {
+            let level = (value - bottom) / (top - bottom) * LEVELS.len() as f64;
+            // What is not a number becomes 0.
+            LEVELS
+                .get((level.ceil() as usize).saturating_sub(1))
+                .copied()
+                .unwrap_or('█')
+        })
+    }
+}
+
+fn faults<'a>(snapshot: &Snapshot, width: u16, theme: &Theme) -> Line<'a> {
+    let (Some(minor), Some(major)) = (snapshot.memory.minor_faults, snapshot.memory.major_faults)
+    else {
+        return Line::default();
+    };
+    let label = theme.plain(format!("{:<LABEL$}", FAULTS.0));
+    let all = minor.saturating_add(major);
+    let all = theme.strong(format!("{:>VALUE$}", human::count(all)));
+    let line = Line::from(vec![
+        label,
+        all,
+        theme.plain(format!("  {} with I/O", human::count(major))),
+    ]);
+    if line.width() <= usize::from(width) {
+        line
+    } else {
+        Line::default()
+    }
+}
+
+fn per_second(count: u64, point: &WindowPoint) -> f64 {
+    count as f64 / (point.length.0 as f64 / 1e9)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bars(scale: Scale, values: &[f64]) -> String {
+        let gauge = Gauge {
+            label: "",
+            meaning: "",
+            value: |_| 0.0,
+            say: |value| value.to_string(),
+            scale,
+        };
+        gauge.bars(values).collect()
+    }
+
+    #[test]
+    fn a_quiet_process_looks_quiet_and_a_busy_one_fills_the_scale() {
+        assert_eq!(
+            bars(Scale::FromZero(1.0), &[0.0, 0.01, 0.02, 0.5, 1.0]),
+            "▁▁▁▄█"
+        );
+        assert_eq!(bars(Scale::FromZero(1.0), &[0.0, 1.0, 2.0, 4.0]), "▁▂▄█");
+        assert_eq!(
+            bars(Scale::FromZero(1.0), &[f64::NAN, f64::INFINITY, 1.0]),
+            "▁██"
+        );
+    }
+
+    #[test]
+    fn slow_growth_shows_and_noise_does_not() {
+        assert_eq!(bars(Scale::Floating(0.05), &[100.0, 150.0, 200.0]), "▁▄█");
+        assert_eq!(bars(Scale::Floating(0.05), &[100.0, 100.5, 100.0]), "▁▁▁");
+        assert_eq!(bars(Scale::Floating(0.05), &[0.0, 0.0]), "▁▁");
+        assert_eq!(bars(Scale::Floating(0.05), &[]), "");
+    }
+}

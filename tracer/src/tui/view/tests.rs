@@ -1,0 +1,297 @@
+//! Looks at the screens.
+
+use std::sync::Arc;
+
+use ratatui::{Terminal, backend::TestBackend, buffer::Buffer};
+
+use super::{draw, help, now, syscalls, threads};
+use crate::{
+    model::Snapshot,
+    tui::{
+        app::{App, Msg},
+        demo,
+        feed::{Options, Transport},
+        input::Key,
+    },
+};
+use tracer_common::Nanos;
+
+fn live(snapshot: Snapshot) -> App {
+    let mut app = App::new(
+        Options {
+            color: false,
+            follow: true,
+            title: "live".to_owned(),
+        },
+        None,
+    );
+    app.update(Msg::Snapshot(Arc::new(snapshot)));
+    app
+}
+
+fn replay(transport: Transport) -> App {
+    let options = Options {
+        color: false,
+        follow: true,
+        title: "replay api.trace".to_owned(),
+    };
+    let mut app = App::new(options, Some(transport));
+    app.update(Msg::Snapshot(Arc::new(demo::healthy())));
+    app
+}
+
+fn press(app: &mut App, keys: &str) {
+    for c in keys.chars() {
+        app.update(Msg::Key(Key::Char(c)));
+    }
+}
+
+fn drawn(app: &mut App, columns: u16, rows: u16) -> Buffer {
+    app.update(Msg::Resize { columns, rows });
+    let mut terminal = Terminal::new(TestBackend::new(columns, rows)).unwrap();
+    terminal.draw(|frame| draw(frame, app)).unwrap();
+    terminal.backend().buffer().clone()
+}
+
+fn screen(app: &mut App, columns: u16, rows: u16) -> String {
+    let buffer = drawn(app, columns, rows);
+    let row = |y| {
+        (0..columns)
+            .map(|x| buffer[(x, y)].symbol())
+            .collect::<String>()
+    };
+    (0..rows).map(|y| row(y) + "\n").collect()
+}
+
+macro_rules! assert_screen {
+    ($name:expr, $app:expr, $columns:expr, $rows:expr) => {
+        insta::assert_snapshot!($name, screen(&mut $app, $columns, $rows))
+    };
+}
+
+#[test]
+fn overview() {
+    assert_screen!("overview_140x45", live(demo::healthy()), 140, 45);
+    assert_screen!("overview_80x24", live(demo::healthy()), 80, 24);
+    assert_screen!("overview_40x12", live(demo::healthy()), 40, 12);
+}
+
+#[test]
+fn overview_in_trouble() {
+    assert_screen!("trouble_140x45", live(demo::troubled()), 140, 45);
+    assert_screen!("trouble_80x24", live(demo::troubled()), 80, 24);
+    assert_screen!("trouble_40x12", live(demo::troubled()), 40, 12);
+}
+
+#[test]
+fn threads_view() {
+    let mut app = live(demo::troubled());
+    press(&mut app, "3jjj");
+    assert_screen!("threads_140x45", app, 140, 45);
+    assert_screen!("threads_80x24", app, 80, 24);
+    assert_screen!("threads_40x12", app, 40, 12);
+}
+
+#[test]
+fn syscalls_view() {
+    let mut app = live(demo::healthy());
+    press(&mut app, "5jj");
+    assert_screen!("syscalls_140x45", app, 140, 45);
+    assert_screen!("syscalls_80x24", app, 80, 24);
+    assert_screen!("syscalls_40x12", app, 40, 12);
+}
+
+#[test]
+fn the_end_of_the_target() {
+    let mut app = live(demo::exited());
+    app.update(Msg::SessionEnded);
+    assert_screen!("exited_80x24", app, 80, 24);
+    press(&mut app, "3w");
+    assert_screen!("exited_threads_80x24", app, 80, 24);
+}
+
+#[test]
+fn a_replay() {
+    let second = |s: u64| Nanos(s * 1_000_000_000);
+    let running = Transport {
+        position: second(72),
+        duration: second(192),
+        speed: 4.0,
+        paused: false,
+        ended: false,
+    };
+    assert_screen!("replay_140x45", replay(running), 140, 45);
+    assert_screen!("replay_80x24", replay(running), 80, 24);
+    assert_screen!(
+        "replay_40x12",
+        replay(Transport {
+            paused: true,
+            ..running
+        }),
+        40,
+        12
+    );
+    let ended = Transport {
+        position: second(192),
+        ended: true,
+        ..running
+    };
+    assert_screen!("replay_ended_80x24", replay(ended), 80, 24);
+}
+
+#[test]
+fn help_popup() {
+    let mut app = live(demo::healthy());
+    press(&mut app, "?");
+    assert_screen!("help_140x45", app, 140, 45);
+    assert_screen!("help_80x24", app, 80, 24);
+    app.update(Msg::Key(Key::PageDown));
+    assert_screen!("help_80x24_below", app, 80, 24);
+}
+
+#[test]
+fn states_that_explain_themselves() {
+    let options = Options {
+        color: false,
+        follow: true,
+        title: "live".to_owned(),
+    };
+    assert_screen!("attaching_80x24", App::new(options, None), 80, 24);
+    let mut nobody = demo::healthy();
+    nobody.threads.clear();
+    nobody.syscalls.clear();
+    nobody.history.clear();
+    assert_screen!("no_threads_80x24", live(nobody), 80, 24);
+    let mut filtered = live(demo::healthy());
+    press(&mut filtered, "/zzz");
+    assert_screen!("filter_matches_nothing_80x24", filtered, 80, 24);
+}
+
+#[test]
+fn a_frozen_view_says_for_how_long() {
+    let mut app = live(demo::healthy());
+    press(&mut app, " ");
+    let mut later = demo::healthy();
+    later.now = later.now.plus(Nanos(12_000_000_000));
+    app.update(Msg::Snapshot(Arc::new(later)));
+    let screen = screen(&mut app, 80, 24);
+    assert!(
+        screen.lines().next().unwrap().contains("‖ paused for 12s"),
+        "{screen}"
+    );
+}
+
+/// A session whose numbers and texts are as bad as they can be.
+fn hostile() -> Snapshot {
+    let mut snapshot = demo::troubled();
+    for thread in &mut snapshot.threads {
+        thread.name = "日本語\u{202e}\x1b[2J👩‍👩‍👧".repeat(4);
+        thread.recent.in_state = [u64::MAX; 16];
+    }
+    for call in &mut snapshot.syscalls {
+        (call.count, call.recent_count, call.recent_time) = (u64::MAX, u64::MAX, Nanos(u64::MAX));
+    }
+    snapshot.history.truncate(1);
+    snapshot.history[0].length = Nanos(0);
+    snapshot.window = Nanos(0);
+    snapshot.memory.minor_faults = Some(u64::MAX);
+    snapshot
+}
+
+#[test]
+fn every_size_is_drawn() {
+    let transport = Transport {
+        position: Nanos(1),
+        duration: Nanos(0),
+        speed: 1.0,
+        paused: false,
+        ended: false,
+    };
+    let mut every = live(hostile());
+    let mut some = [
+        live(demo::troubled()),
+        live(demo::exited()),
+        live(Snapshot::default()),
+        replay(transport),
+    ];
+    let sizes = || (0..=60).flat_map(|columns| (0..=30).map(move |rows| (columns, rows)));
+    for keys in ["1j", "3j", "5j", "?", "q/x"] {
+        press(&mut every, keys);
+        for (columns, rows) in sizes() {
+            drawn(&mut every, columns, rows);
+        }
+        for app in &mut some {
+            press(app, keys);
+            for (columns, rows) in sizes().step_by(41) {
+                drawn(app, columns, rows);
+            }
+            for columns in [80, 119, 120, 140, 400] {
+                drawn(app, columns, 50);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_the_target_calls_itself_cannot_drive_the_terminal() {
+    let mut snapshot = demo::troubled();
+    for process in &mut snapshot.processes {
+        process.comm = "\x1b]0;evil\x07".to_owned();
+        process.cmdline = "node \x1b[2Ja \u{9b}31m \u{202e}gpj".to_owned();
+    }
+    for thread in &mut snapshot.threads {
+        thread.name = "\x1b[31m\rred".to_owned();
+    }
+    for call in &mut snapshot.syscalls {
+        call.name = "a\x08b".to_owned();
+    }
+    for probe in &mut snapshot.quality.probes {
+        probe.why = "\x1b[2J".to_owned();
+    }
+    snapshot.session.profile = "\x1b[1m".to_owned();
+    let mut app = live(snapshot);
+    app.options.title = "\x1b[7m".to_owned();
+    for keys in ["1j", "3j", "5j", "/\u{202e}"] {
+        press(&mut app, keys);
+        for (columns, rows) in [(40, 12), (80, 24), (140, 45)] {
+            let screen = screen(&mut app, columns, rows);
+            let bad = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+            assert!(!screen.contains(bad), "{screen:?}");
+        }
+    }
+}
+
+#[test]
+fn without_colours_no_colour_is_used() {
+    let mut terminal = Terminal::new(TestBackend::new(140, 45)).unwrap();
+    let mut app = live(demo::troubled());
+    for color in [false, true] {
+        app.options.color = color;
+        terminal.draw(|frame| draw(frame, &app)).unwrap();
+        let buffer = terminal.backend().buffer();
+        let colored = buffer
+            .content()
+            .iter()
+            .any(|cell| cell.fg != ratatui::style::Color::Reset);
+        assert_eq!(colored, color);
+    }
+}
+
+#[test]
+fn every_number_is_explained_by_the_help() {
+    let mut app = live(demo::healthy());
+    press(&mut app, "?");
+    let text = screen(&mut app, 80, 200);
+    assert_eq!(help::overflow(&app, 80, 200), 0);
+    let labels = now::meanings()
+        .chain(threads::MEANINGS)
+        .chain(syscalls::MEANINGS);
+    for (label, meaning) in labels {
+        let first = meaning.split(' ').take(3).collect::<Vec<_>>().join(" ");
+        assert!(
+            text.lines()
+                .any(|line| line.contains(label) && line.contains(&first)),
+            "{label}: {meaning}"
+        );
+    }
+}
