@@ -7,7 +7,9 @@ use crate::{syscall::SYSCALL_CLASS_COUNT, thread::State};
 /// Byte offsets of kernel structure members on the running kernel, found in its BTF.
 ///
 /// Rust emits no CO-RE relocations (rust-lang/rust issue 158412), so the agent resolves them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct Layout {
     /// `task_struct.pid`

@@ -32,7 +32,9 @@ use crate::{
 pub struct EventKind(pub u16);
 
 /// What every event begins with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct EventHeader {
     /// When it happened.
@@ -100,7 +102,9 @@ events! {
 }
 
 /// A thread was created. The header names the creating thread.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct ThreadStart {
     /// Its process: the header's, or a new one (fork).
@@ -110,7 +114,9 @@ pub struct ThreadStart {
 }
 
 /// A thread is gone.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct ThreadExit {
     /// When it was first accounted.
@@ -122,7 +128,9 @@ pub struct ThreadExit {
 }
 
 /// The last thread of a process began to exit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct ProcessExit {
     /// As `wait` reports it: exit status in bits 8–15, signal in bits 0–6.
@@ -132,7 +140,9 @@ pub struct ProcessExit {
 }
 
 /// A process runs another program now.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct Exec {
     /// The thread that called exec; it goes on under the process's own number.

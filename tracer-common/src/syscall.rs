@@ -113,7 +113,8 @@ impl SyscallRow {
     /// copies the row; a copy that fails this was torn and is read again.
     #[must_use]
     pub fn is_consistent(&self) -> bool {
-        self.timed <= self.count && self.buckets.iter().map(|&n| u64::from(n)).sum::<u64>() == self.timed
+        self.timed <= self.count
+            && self.buckets.iter().map(|&n| u64::from(n)).sum::<u64>() == self.timed
     }
 }
 

@@ -81,7 +81,9 @@ pub enum Edge {
 }
 
 /// Time by state, and how often the thread left its CPU. Cumulative since the thread was first accounted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct ThreadTimes {
     /// Nanoseconds by [`State`].
@@ -104,7 +106,11 @@ impl ThreadTimes {
     /// Nanoseconds over all states: the accounted wall time.
     #[must_use]
     pub fn total(&self) -> Nanos {
-        Nanos(self.in_state.iter().fold(0, |sum, &ns| sum.wrapping_add(ns)))
+        Nanos(
+            self.in_state
+                .iter()
+                .fold(0, |sum, &ns| sum.wrapping_add(ns)),
+        )
     }
 }
 
@@ -113,7 +119,9 @@ const STATE_BITS: u32 = 4;
 
 /// The kernel's row of one thread. Written by one CPU at a time (the scheduler's run-queue locks order the
 /// edges of a thread; system calls happen on the thread itself).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct ThreadRow {
     /// Start of the accounting: attach, or the thread's creation. With the tid its identity.
@@ -206,7 +214,11 @@ impl ThreadRow {
         let in_order = at.0 >= self.since().0;
         let now = if in_order { at } else { self.since() };
         let elapsed = now.0 - self.since().0;
-        if let Some(time) = self.times.in_state.get_mut((charged.0 as usize) & (STATES - 1)) {
+        if let Some(time) = self
+            .times
+            .in_state
+            .get_mut((charged.0 as usize) & (STATES - 1))
+        {
             *time += elapsed;
         }
         self.state_since = pack(next, now);
@@ -239,7 +251,9 @@ fn pack(state: State, since: Nanos) -> u64 {
 }
 
 /// A traced process.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct Target {
     /// Since when it is traced.
@@ -302,7 +316,10 @@ mod tests {
     fn clock_skew_charges_nothing_and_keeps_the_books_balanced() {
         let mut row = row(State::FUTEX);
         assert!(!row.apply(Edge::Wakeup, Nanos(90)));
-        assert_eq!((row.state(), row.times.total()), (State::RUNNABLE, Nanos(0)));
+        assert_eq!(
+            (row.state(), row.times.total()),
+            (State::RUNNABLE, Nanos(0))
+        );
         assert!(row.is_consistent());
     }
 

@@ -98,11 +98,11 @@ impl Btf {
     /// Bytes that follow the common part of a type.
     fn trailing(&self, of: Type) -> Option<usize> {
         let each = match of.kind {
-            1 | 14 | 17 => return Some(4),            // int, variable, declaration tag
-            3 => return Some(12),                     // array
+            1 | 14 | 17 => return Some(4), // int, variable, declaration tag
+            3 => return Some(12),          // array
             KIND_STRUCT | KIND_UNION | 15 | 19 => 12, // data section, 64-bit enum
-            6 | 13 => 8,                              // enum, function prototype
-            2 | 7..=12 | 16 | 18 => 0,                // pointers, typedefs, qualifiers, functions, floats
+            6 | 13 => 8,                   // enum, function prototype
+            2 | 7..=12 | 16 | 18 => 0,     // pointers, typedefs, qualifiers, functions, floats
             _ => return None,
         };
         Some(each * of.members as usize)
@@ -128,7 +128,9 @@ impl Btf {
     }
 
     fn name(&self, offset: u32) -> Option<&[u8]> {
-        let rest = self.bytes.get(self.strings.checked_add(offset as usize)?..)?;
+        let rest = self
+            .bytes
+            .get(self.strings.checked_add(offset as usize)?..)?;
         rest.split(|&byte| byte == 0).next()
     }
 
@@ -255,7 +257,9 @@ mod tests {
     fn broken_files_are_refused_or_searched_without_panic() {
         assert!(Btf::parse(Vec::new()).is_none());
         assert!(Btf::parse(vec![0x9f, 0xeb, 1, 0]).is_none());
-        let Ok(bytes) = std::fs::read(KERNEL) else { return };
+        let Ok(bytes) = std::fs::read(KERNEL) else {
+            return;
+        };
         for cut in (0..bytes.len()).step_by(bytes.len() / 40 + 1) {
             let mut broken = bytes[..cut.min(200_000)].to_vec();
             for position in (0..broken.len()).step_by(997) {

@@ -51,12 +51,17 @@ pub fn facts(btf: &Path) -> Facts {
     let mut facts = Facts {
         arch,
         ring_buffer: is_map_supported(MapType::RingBuf).ok(),
-        saved_registers: is_helper_supported(ProgramType::RawTracePoint, BpfHelper::BPF_FUNC_task_pt_regs)
-            .ok(),
+        saved_registers: is_helper_supported(
+            ProgramType::RawTracePoint,
+            BpfHelper::BPF_FUNC_task_pt_regs,
+        )
+        .ok(),
         initial_pid_namespace: crate::target::sys::in_initial_pid_namespace(),
         ..Facts::default()
     };
-    match Btf::read(btf).and_then(|btf| Ok((layout(&btf)?, btf.tracepoint_arguments("sched_switch")))) {
+    match Btf::read(btf)
+        .and_then(|btf| Ok((layout(&btf)?, btf.tracepoint_arguments("sched_switch"))))
+    {
         Ok((layout, arguments)) => {
             facts.layout = Some(layout);
             facts.sched_switch_arguments = arguments;
@@ -105,7 +110,10 @@ pub fn requirements(facts: &Facts) -> Vec<Requirement> {
         Requirement {
             what: "type information of the kernel (BTF)",
             since: "Linux 5.2, CONFIG_DEBUG_INFO_BTF=y",
-            met: facts.layout.map(|_| ()).ok_or_else(|| facts.layout_error.clone()),
+            met: facts
+                .layout
+                .map(|_| ())
+                .ok_or_else(|| facts.layout_error.clone()),
         },
         Requirement {
             what: "BPF ring buffers",

@@ -150,7 +150,9 @@ mod tests {
     fn a_probe_has_one_row_and_says_what_it_gives() {
         for (index, probe) in PROBES.iter().enumerate() {
             assert!(
-                PROBES[index + 1..].iter().all(|other| other.name != probe.name),
+                PROBES[index + 1..]
+                    .iter()
+                    .all(|other| other.name != probe.name),
                 "{}",
                 probe.name
             );

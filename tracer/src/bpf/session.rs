@@ -226,7 +226,9 @@ impl Kernel {
     /// False when it has.
     pub fn seed_thread(&mut self, tid: Tid, row: ThreadRow) -> bool {
         const BPF_NOEXIST: u64 = 1;
-        self.threads.insert(Wire(tid), Wire(row), BPF_NOEXIST).is_ok()
+        self.threads
+            .insert(Wire(tid), Wire(row), BPF_NOEXIST)
+            .is_ok()
     }
 
     /// Ends the accounting of a thread. One that is not accounted is no error.
@@ -330,7 +332,9 @@ fn take<M: TryFrom<aya::maps::Map, Error = MapError>>(
     programs: &mut Ebpf,
     map: &'static str,
 ) -> Result<M, LoadError> {
-    let missing = || MapError::InvalidName { name: map.to_owned() };
+    let missing = || MapError::InvalidName {
+        name: map.to_owned(),
+    };
     programs
         .take_map(map)
         .ok_or_else(missing)

@@ -7,7 +7,10 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 #[repr(transparent)]
 pub(super) struct Wire<T>(pub(super) T);
 
+#[expect(
+    unsafe_code,
+    reason = "aya::Pod is an unsafe trait; the proof stands below"
+)]
 // SAFETY: `FromBytes` means that every bit pattern is a valid `T`, `IntoBytes` that `T` has no padding;
 // together that is what `aya::Pod` asks for, and `repr(transparent)` hands it on to `Wire<T>`.
-#[expect(unsafe_code, reason = "aya::Pod is an unsafe trait; the proof stands above")]
 unsafe impl<T: FromBytes + IntoBytes + Immutable + Copy + 'static> aya::Pod for Wire<T> {}

@@ -30,14 +30,19 @@ fn a_thread_is_charged_to_each_state_it_was_in() {
         State::PREEMPTED,
         State::UNKNOWN,
     ];
-    assert_eq!(states.map(|state| ms(&got, 0, state)), [2 + 40 + 20, 28, 3, 7, 0]);
+    assert_eq!(
+        states.map(|state| ms(&got, 0, state)),
+        [2 + 40 + 20, 28, 3, 7, 0]
+    );
     assert_eq!(got.threads[0].wall, Nanos(100_000_000));
     assert_eq!(got.threads[0].name, "main");
 }
 
 #[test]
 fn a_thread_met_asleep_is_unknown_until_it_wakes() {
-    let got = run("0ms process p1 node | 0ms thread t1 main in p1 | 60ms wake t1 | 61ms run t1 | 100ms tick");
+    let got = run(
+        "0ms process p1 node | 0ms thread t1 main in p1 | 60ms wake t1 | 61ms run t1 | 100ms tick",
+    );
     let states = [State::UNKNOWN, State::RUNNABLE, State::ON_CPU];
     assert_eq!(states.map(|state| ms(&got, 0, state)), [60, 1, 39]);
 }
@@ -45,7 +50,10 @@ fn a_thread_met_asleep_is_unknown_until_it_wakes() {
 #[test]
 fn a_wait_across_two_windows_is_charged_to_both() {
     let story = "0ms process p1 node | 0ms spawn t1 main in p1 | 0ms run t1 | 900ms wait t1 futex | 1s tick";
-    assert_eq!(run(story).threads[0].recent.of(State::FUTEX), Nanos(100_000_000));
+    assert_eq!(
+        run(story).threads[0].recent.of(State::FUTEX),
+        Nanos(100_000_000)
+    );
     let got = run(&format!("{story} | 1.2s run t1 | 2s tick"));
     assert_eq!(got.threads[0].recent.of(State::FUTEX), Nanos(200_000_000));
     assert_eq!(ms(&got, 0, State::FUTEX), 300);
@@ -55,11 +63,16 @@ fn a_wait_across_two_windows_is_charged_to_both() {
 
 #[test]
 fn a_thread_that_ends_keeps_its_times_and_counts_in_its_window() {
-    let got = run("0ms process p1 node | 10ms spawn t2 storm in p1 | 11ms run t2 | 31ms end t2 | 1s tick");
+    let got = run(
+        "0ms process p1 node | 10ms spawn t2 storm in p1 | 11ms run t2 | 31ms end t2 | 1s tick",
+    );
     assert_eq!(got.threads[0].life, Life::Ended);
     assert_eq!(ms(&got, 0, State::ON_CPU), 20);
     assert_eq!(got.history[0].on_cpu, Nanos(20_000_000));
-    assert_eq!(run("0ms process p1 node | 1s tick").history[0].on_cpu, Nanos(0));
+    assert_eq!(
+        run("0ms process p1 node | 1s tick").history[0].on_cpu,
+        Nanos(0)
+    );
 }
 
 #[test]
@@ -93,7 +106,12 @@ fn system_calls_of_all_threads_add_up_also_of_those_that_ended() {
          1.5s call t1 read 2ms | 2s tick");
     let read = &got.syscalls[0];
     assert_eq!(
-        (read.name.as_str(), read.count, read.errors, read.recent_count),
+        (
+            read.name.as_str(),
+            read.count,
+            read.errors,
+            read.recent_count
+        ),
         ("read", 3, 1, 1)
     );
     assert_eq!(
@@ -102,20 +120,29 @@ fn system_calls_of_all_threads_add_up_also_of_those_that_ended() {
     );
     assert_eq!(got.syscalls[1].name, "write");
     assert_eq!(
-        got.history.iter().map(|point| point.syscalls).collect::<Vec<_>>(),
+        got.history
+            .iter()
+            .map(|point| point.syscalls)
+            .collect::<Vec<_>>(),
         [3, 1]
     );
 }
 
 #[test]
 fn a_process_that_exits_is_listed_with_its_status_and_without_memory() {
-    let story = "0ms process p1 node | 0ms process p2 child | 1ms rss p1 1000 | 1ms rss p2 500 | 1s tick";
+    let story =
+        "0ms process p1 node | 0ms process p2 child | 1ms rss p1 1000 | 1ms rss p2 500 | 1s tick";
     assert_eq!(run(story).memory.rss_bytes, Some(1_500));
     let got = run(&format!("{story} | 1.5s exit p2 3 | 2s tick"));
     assert_eq!(got.memory.rss_bytes, Some(1_000));
     assert_eq!(got.processes[1].exit, Some(3 << 8));
     assert!(!got.all_exited());
-    assert!(run(&format!("{story} | 1.5s exit p2 3 | 1.6s exit p1 0 | 2s tick")).all_exited());
+    assert!(
+        run(&format!(
+            "{story} | 1.5s exit p2 3 | 1.6s exit p1 0 | 2s tick"
+        ))
+        .all_exited()
+    );
 }
 
 #[test]
@@ -123,7 +150,10 @@ fn losses_are_cumulative_and_shown_by_reason() {
     let got = run("1s lost 0 5 | 1s tick | 2s lost 0 12 | 2s lost 2 1 | 2s tick");
     assert_eq!(
         got.quality.lost,
-        [(LossReason::RING_FULL, 12), (LossReason::SYSCALL_TABLE_FULL, 1)]
+        [
+            (LossReason::RING_FULL, 12),
+            (LossReason::SYSCALL_TABLE_FULL, 1)
+        ]
     );
     assert_eq!(got.quality.lost_total(), 13);
 }

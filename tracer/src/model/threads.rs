@@ -150,7 +150,11 @@ impl Threads {
     }
 
     pub(super) fn count_of(&self, pid: Pid) -> u32 {
-        let count = self.living.values().filter(|thread| thread.pid == pid).count();
+        let count = self
+            .living
+            .values()
+            .filter(|thread| thread.pid == pid)
+            .count();
         u32::try_from(count).unwrap_or(u32::MAX)
     }
 
@@ -212,11 +216,16 @@ fn difference(later: &ThreadTimes, earlier: &ThreadTimes) -> ThreadTimes {
 /// unknown may turn out to have been on the CPU. So only the sum and the counters must not shrink.
 fn ran_backwards(before: &ThreadTimes, after: &ThreadTimes) -> bool {
     let shrank = |field: fn(&ThreadTimes) -> u64| field(after) < field(before);
-    shrank(|times| times.total().0) || shrank(|times| times.voluntary) || shrank(|times| times.involuntary)
+    shrank(|times| times.total().0)
+        || shrank(|times| times.voluntary)
+        || shrank(|times| times.involuntary)
 }
 
 /// A name padded with zeros as text; what is not UTF-8 becomes U+FFFD.
 pub(super) fn text(name: &[u8; 16]) -> String {
-    let end = name.iter().position(|&byte| byte == 0).unwrap_or(name.len());
+    let end = name
+        .iter()
+        .position(|&byte| byte == 0)
+        .unwrap_or(name.len());
     String::from_utf8_lossy(name.get(..end).unwrap_or_default()).into_owned()
 }

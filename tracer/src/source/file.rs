@@ -57,7 +57,12 @@ impl Steps {
             match self.reader.next_batch()? {
                 Some(batch) => self.pending = batch.into_iter(),
                 None if records.is_empty() => return Ok(None),
-                None => return Ok(Some(Step { records, tick: None })),
+                None => {
+                    return Ok(Some(Step {
+                        records,
+                        tick: None,
+                    }));
+                }
             }
         }
     }

@@ -7,7 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tracer_common::{
-    Event, EventHeader, LossReason, Nanos, Pid, State, SyscallKey, SyscallNr, Target, ThreadRow, Tid,
+    Event, EventHeader, LossReason, Nanos, Pid, State, SyscallKey, SyscallNr, Target, ThreadRow,
+    Tid,
     event::{Exec, ThreadExit, ThreadStart},
 };
 use zerocopy::FromBytes;
@@ -15,10 +16,10 @@ use zerocopy::FromBytes;
 use crate::{
     bpf::{self, Kernel, LoadError, Read, Ready},
     record::{
-        AgentSample, Loss, Meta, ProcessMeta, ProcessSample, Record, Sample, SessionMeta, SyscallNameMeta,
-        SyscallSample, ThreadNameMeta, ThreadSample,
+        AgentSample, Loss, Meta, ProcessMeta, ProcessSample, Record, Sample, SessionMeta,
+        SyscallNameMeta, SyscallSample, ThreadNameMeta, ThreadSample,
     },
-    target::{process, sys, syscall},
+    target::{Description, process, sys, syscall},
 };
 
 /// What to trace, and how.
@@ -58,6 +59,7 @@ pub struct Live {
 
 struct Process {
     since: Nanos,
+    parent: Pid,
     /// The tick after which it was seen to exit.
     exited_at_tick: Option<u64>,
     usage: Option<process::Usage>,
@@ -75,7 +77,11 @@ impl Live {
     ///
     /// # Errors
     /// When the kernel side cannot be loaded.
-    pub fn attach(targets: &[Pid], options: Options, out: &mut Vec<Record>) -> Result<Self, LoadError> {
+    pub fn attach(
+        targets: &[Pid],
+        options: Options,
+        out: &mut Vec<Record>,
+    ) -> Result<Self, LoadError> {
         let kernel = Kernel::load(&options.bpf)?;
         let started = sys::monotonic();
         let (release, arch) = sys::uname();
@@ -134,34 +140,42 @@ impl Live {
         )?;
         for thread in process::threads(pid) {
             let row = ThreadRow::new(pid, since, thread.state, SyscallNr::UNSEEN);
-            if self.kernel.seed_thread(thread.tid, row) && !process::thread_is_alive(pid, thread.tid) {
+            if self.kernel.seed_thread(thread.tid, row)
+                && !process::thread_is_alive(pid, thread.tid)
+            {
                 // It ended between the look and the row, and nothing will ever close that row.
                 self.kernel.forget_thread(thread.tid);
             }
+            self.name_thread((thread.tid, since), pid, out);
         }
-        self.describe(pid, since, out);
+        self.describe(pid, Pid(0), since, out);
         if let Some(process) = self.processes.get_mut(&pid) {
             process.sample(pid, out);
         }
         Ok(())
     }
 
-    /// Says what a process is; again after it began to run another program.
-    fn describe(&mut self, pid: Pid, seen: Nanos, out: &mut Vec<Record>) {
+    /// Says what a process is; again after it began to run another program. One that is gone before it can be
+    /// looked at is known by its parent only.
+    fn describe(&mut self, pid: Pid, parent: Pid, seen: Nanos, out: &mut Vec<Record>) {
         let new = Process {
             since: seen,
+            parent,
             exited_at_tick: None,
             usage: None,
         };
-        let since = self.processes.entry(pid).or_insert(new).since;
-        let found = process::describe(pid).unwrap_or(crate::target::Description {
+        let known = self.processes.entry(pid).or_insert(new);
+        let gone = Description {
             pid,
-            ..Default::default()
-        });
+            parent: known.parent,
+            ..Description::default()
+        };
+        let found = process::describe(pid).unwrap_or(gone);
+        known.parent = found.parent;
         out.push(Record::Meta(Meta::Process(ProcessMeta {
             pid,
             parent: found.parent,
-            since,
+            since: known.since,
             comm: found.comm,
             exe: found.exe,
             cmdline: found.cmdline,
@@ -209,7 +223,7 @@ impl Live {
         match event {
             Event::ThreadStart(ThreadStart { pid, tid }) => {
                 if !self.processes.contains_key(&pid) {
-                    self.describe(pid, header.at, out);
+                    self.describe(pid, header.pid, header.at, out);
                 }
                 self.threads.insert(
                     (tid, header.at),
@@ -230,7 +244,7 @@ impl Live {
                 }
             }
             Event::Exec(Exec { old_tid, .. }) => {
-                self.describe(header.pid, header.at, out);
+                self.describe(header.pid, Pid(0), header.at, out);
                 self.take_over(old_tid, header.tid);
             }
         }

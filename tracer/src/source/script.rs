@@ -25,14 +25,14 @@ use std::collections::BTreeMap;
 
 use thiserror::Error;
 use tracer_common::{
-    Edge, Event, EventHeader, LossReason, Nanos, Pid, State, SyscallKey, SyscallNr, SyscallRow, ThreadRow,
-    Tid,
+    Edge, Event, EventHeader, LossReason, Nanos, Pid, State, SyscallKey, SyscallNr, SyscallRow,
+    ThreadRow, Tid,
     event::{ProcessExit, ThreadExit, ThreadStart},
 };
 
 use crate::record::{
-    Loss, Meta, ProcessMeta, ProcessSample, Record, Sample, SessionMeta, SyscallNameMeta, SyscallSample,
-    ThreadNameMeta, ThreadSample,
+    Loss, Meta, ProcessMeta, ProcessSample, Record, Sample, SessionMeta, SyscallNameMeta,
+    SyscallSample, ThreadNameMeta, ThreadSample,
 };
 
 /// A line that is no step.
@@ -194,10 +194,11 @@ impl Stage {
         let first = self.row(tid)?.first;
         let next = SyscallNr(u32::try_from(self.numbers.len()).unwrap_or(u32::MAX));
         let nr = *self.numbers.entry(name.to_owned()).or_insert_with(|| {
-            self.out.push(Record::Meta(Meta::SyscallName(SyscallNameMeta {
-                nr: next,
-                name: name.to_owned(),
-            })));
+            self.out
+                .push(Record::Meta(Meta::SyscallName(SyscallNameMeta {
+                    nr: next,
+                    name: name.to_owned(),
+                })));
             next
         });
         let row = self
@@ -256,11 +257,15 @@ impl Stage {
                 timed: row.timed,
                 sum: row.sum,
                 max: row.max,
-                buckets: (0..).zip(row.buckets).filter(|&(_, count)| count > 0).collect(),
+                buckets: (0..)
+                    .zip(row.buckets)
+                    .filter(|&(_, count)| count > 0)
+                    .collect(),
                 last: !self.threads.contains_key(&key.tid),
             })));
         }
-        self.syscalls.retain(|key, _| self.threads.contains_key(&key.tid));
+        self.syscalls
+            .retain(|key, _| self.threads.contains_key(&key.tid));
         self.out.push(Record::Tick(at));
     }
 }
@@ -274,7 +279,10 @@ fn number(word: &str, letter: char) -> Result<u32, String> {
 fn duration(word: &str) -> Result<Nanos, String> {
     if let Some((whole, unit)) = word.split_once('.') {
         // `1.5s`: humantime takes whole numbers only.
-        let (digits, unit) = unit.split_at(unit.find(|c: char| !c.is_ascii_digit()).unwrap_or(unit.len()));
+        let (digits, unit) = unit.split_at(
+            unit.find(|c: char| !c.is_ascii_digit())
+                .unwrap_or(unit.len()),
+        );
         let scale = duration(&format!("1{unit}"))?.0;
         let part = digits.parse::<u64>().map_err(|error| error.to_string())? * scale
             / 10u64.pow(u32::try_from(digits.len()).unwrap_or(0));

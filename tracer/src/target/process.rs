@@ -165,7 +165,8 @@ fn state_of(task: &Task) -> Option<State> {
 /// The number of the call a thread is blocked in, −1 when it blocks outside any; `None` when it runs, or when
 /// that may not be read. `procfs` takes a −1, which stands with fewer fields, for an error.
 fn blocked_in(task: &Task) -> Option<i64> {
-    let line = std::fs::read_to_string(format!("/proc/{}/task/{}/syscall", task.pid, task.tid)).ok()?;
+    let line =
+        std::fs::read_to_string(format!("/proc/{}/task/{}/syscall", task.pid, task.tid)).ok()?;
     line.split_ascii_whitespace().next()?.parse().ok()
 }
 

@@ -19,7 +19,8 @@ pub fn own_cpu() -> Nanos {
 #[must_use]
 pub fn unix_ns_at(monotonic_then: Nanos) -> u64 {
     let (unix, now) = (nanos(ClockId::Realtime), monotonic());
-    unix.0.saturating_sub(now.0.saturating_sub(monotonic_then.0))
+    unix.0
+        .saturating_sub(now.0.saturating_sub(monotonic_then.0))
 }
 
 fn nanos(clock: ClockId) -> Nanos {
@@ -42,10 +43,12 @@ pub fn uname() -> (String, String) {
     )
 }
 
-/// CPUs this process may count on: those online.
+/// CPUs that are online.
 #[must_use]
 pub fn online_cpus() -> u32 {
-    std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX))
+    use procfs::Current as _;
+    let cores = procfs::CpuInfo::current().map_or(1, |info| info.num_cores());
+    u32::try_from(cores).unwrap_or(u32::MAX)
 }
 
 /// A Linux capability the tracer can need.

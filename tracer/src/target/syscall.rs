@@ -77,7 +77,10 @@ pub fn classes() -> SyscallClasses {
     let mut table = [State::OTHER; SYSCALL_CLASS_COUNT];
     for (state, calls) in CLASSES {
         for call in *calls {
-            if let Some(entry) = usize::try_from(call.id()).ok().and_then(|nr| table.get_mut(nr)) {
+            if let Some(entry) = usize::try_from(call.id())
+                .ok()
+                .and_then(|nr| table.get_mut(nr))
+            {
                 *entry = *state;
             }
         }
@@ -97,7 +100,10 @@ pub fn class_of(nr: u64) -> State {
 /// The name of a call on this machine's architecture, or `syscall_NNN`.
 #[must_use]
 pub fn name(nr: SyscallNr) -> String {
-    Sysno::new(nr.0 as usize).map_or_else(|| format!("syscall_{}", nr.0), |call| call.name().to_owned())
+    Sysno::new(nr.0 as usize).map_or_else(
+        || format!("syscall_{}", nr.0),
+        |call| call.name().to_owned(),
+    )
 }
 
 #[cfg(test)]

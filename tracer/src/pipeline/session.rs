@@ -1,0 +1,230 @@
+//! A live session: attach, fold, record, until told to stop, until its time is over, or until its targets are gone.
+
+use std::{path::PathBuf, sync::Arc, thread::JoinHandle, time::Duration};
+
+use thiserror::Error;
+use tokio::{
+    sync::{oneshot, watch},
+    time::{Instant, MissedTickBehavior, interval_at, sleep_until},
+};
+use tracer_common::{LossReason, Pid};
+
+use super::recorder::Recorder;
+use crate::{
+    bpf::LoadError,
+    model::{Model, Snapshot},
+    record::{Loss, Record},
+    recording::{RecordingError, Writer},
+    source::live::{self, Live},
+};
+
+/// What to do.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The processes to trace.
+    pub targets: Vec<Pid>,
+    /// How.
+    pub live: live::Options,
+    /// Record into this file.
+    pub record_to: Option<PathBuf>,
+    /// End after this time.
+    pub duration: Option<Duration>,
+}
+
+/// Why a session could not begin, or broke off.
+#[derive(Debug, Error)]
+pub enum SessionError {
+    /// The kernel side was refused.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The recording could not be written.
+    #[error(transparent)]
+    Recording(#[from] RecordingError),
+    /// All targets ended while they were being attached to.
+    #[error("the target ended before tracer was attached")]
+    Gone,
+    /// The system refused a thread, a timer or the like.
+    #[error("start the session")]
+    System(#[from] std::io::Error),
+}
+
+/// How a session ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// The last snapshot: what a report of the recording says too.
+    pub snapshot: Arc<Snapshot>,
+    /// Size of the recording in bytes.
+    pub recorded_bytes: Option<u64>,
+}
+
+/// A running session. Dropping it ends it, without waiting.
+#[derive(Debug)]
+pub struct Session {
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    stop: watch::Sender<bool>,
+    thread: JoinHandle<Result<Ended, SessionError>>,
+}
+
+impl Session {
+    /// Attaches, and returns when counting has begun.
+    ///
+    /// # Errors
+    /// When the recording cannot be created, or the kernel side cannot be loaded, or the targets are gone.
+    pub async fn start(plan: Plan) -> Result<Self, SessionError> {
+        // Before attaching: an output that cannot be written must not cost the target anything.
+        let writer = plan.record_to.as_deref().map(Writer::create).transpose()?;
+        let (publish, snapshots) = watch::channel(Arc::new(Snapshot::default()));
+        let (stop, stopped) = watch::channel(false);
+        let (attached, is_attached) = oneshot::channel();
+        let run = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            runtime.block_on(run(plan, writer, &publish, stopped, attached))
+        };
+        let thread = std::thread::Builder::new()
+            .name("tracer-session".into())
+            .spawn(run)?;
+        if is_attached.await.is_ok() {
+            return Ok(Self {
+                snapshots,
+                stop,
+                thread,
+            });
+        }
+        // The session ended before it began; its result says why.
+        match thread.join() {
+            Ok(result) => Err(result.err().unwrap_or(SessionError::Gone)),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+
+    /// Snapshots, a new one each tick. Closed when the session has ended.
+    #[must_use]
+    pub fn snapshots(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.snapshots.clone()
+    }
+
+    /// Tells the session to end in good order.
+    pub fn stop(&self) {
+        let _ = self.stop.send(true);
+    }
+
+    /// Waits for the end.
+    ///
+    /// # Errors
+    /// When the recording could not be written to its end.
+    pub async fn ended(self) -> Result<Ended, SessionError> {
+        let thread = self.thread;
+        match tokio::task::spawn_blocking(move || thread.join()).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(panic)) => std::panic::resume_unwind(panic),
+            Err(join) => Err(SessionError::System(std::io::Error::other(join))),
+        }
+    }
+}
+
+/// Where records go: into the model, and into the file.
+struct Sinks {
+    model: Model,
+    recorder: Option<Recorder>,
+    /// Losses of the recorder that have been put on record.
+    dropped: u64,
+}
+
+impl Sinks {
+    /// False when the recorder broke.
+    fn push(&mut self, records: &[Record]) -> bool {
+        for record in records {
+            self.model.apply(record);
+        }
+        let Some(recorder) = &mut self.recorder else {
+            return true;
+        };
+        let alive = recorder.push(records);
+        let dropped = recorder.dropped();
+        if dropped > self.dropped {
+            self.dropped = dropped;
+            let loss = Record::Loss(Loss {
+                reason: LossReason::RECORDER_BEHIND,
+                count: dropped,
+            });
+            self.model.apply(&loss);
+            return recorder.push(&[loss]);
+        }
+        alive
+    }
+}
+
+async fn run(
+    plan: Plan,
+    writer: Option<Writer>,
+    publish: &watch::Sender<Arc<Snapshot>>,
+    mut stopped: watch::Receiver<bool>,
+    attached: oneshot::Sender<()>,
+) -> Result<Ended, SessionError> {
+    let interval = Duration::from_nanos(plan.live.interval.0);
+    let mut records = Vec::new();
+    let recorder = writer.map(Recorder::start).transpose()?;
+    let mut live = Live::attach(&plan.targets, plan.live, &mut records)?;
+    if !live.any_found() {
+        return Err(SessionError::Gone);
+    }
+    let begun = Instant::now();
+    let ready = live.ready()?;
+    let mut sinks = Sinks {
+        model: Model::new(),
+        recorder,
+        dropped: 0,
+    };
+    sinks.push(&records);
+    publish.send_replace(Arc::new(sinks.model.snapshot()));
+    let _ = attached.send(());
+
+    let mut ticks = interval_at(begun + interval, interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let far = begun + Duration::from_secs(100 * 365 * 24 * 3600);
+    let end = plan
+        .duration
+        .and_then(|duration| begun.checked_add(duration))
+        .unwrap_or(far);
+    loop {
+        records.clear();
+        let ticked = tokio::select! {
+            // The end comes first, so that a last tick does not fall just before it.
+            biased;
+            () = sleep_until(end) => break,
+            changed = stopped.changed() => {
+                // A dropped sender: nobody is left to show anything to.
+                if changed.is_err() || *stopped.borrow() { break }
+                false
+            }
+            _ = ticks.tick() => {
+                live.tick(&mut records);
+                true
+            }
+            waiting = ready.wait() => {
+                live.drain(&mut records);
+                waiting?.clear_ready();
+                false
+            }
+        };
+        let recording = sinks.push(&records);
+        if ticked {
+            publish.send_replace(Arc::new(sinks.model.snapshot()));
+        }
+        if !recording || live.all_exited() {
+            break;
+        }
+    }
+    records.clear();
+    live.finish(&mut records);
+    sinks.push(&records);
+    let snapshot = Arc::new(sinks.model.snapshot());
+    publish.send_replace(snapshot.clone());
+    let recorded_bytes = sinks.recorder.map(Recorder::finish).transpose()?;
+    Ok(Ended {
+        snapshot,
+        recorded_bytes,
+    })
+}

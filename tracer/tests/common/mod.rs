@@ -1,0 +1,224 @@
+//! What the tests on the running kernel share: the ground-truth program, deadlines, and the count of what ran.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    reason = "each test binary uses a part of it"
+)]
+
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    path::PathBuf,
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use tracer::{
+    bpf,
+    model::{Model, Snapshot},
+    record::Record,
+    source::live::{Live, Options},
+    target::sys,
+};
+use tracer_common::{Nanos, Pid};
+
+/// Held by a test on the kernel: they measure, so one runs at a time.
+pub struct Kernel(#[expect(dead_code, reason = "held, not read")] MutexGuard<'static, ()>);
+
+/// Begins a test on the kernel, or says that it cannot run. Every test on the kernel begins with it.
+///
+/// `TRACER_KERNEL_TESTS` names a file that gets a line for each, so that a run without privileges does not look
+/// like one that passed.
+pub fn kernel_test(name: &str) -> Option<Kernel> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let missing = sys::missing_capabilities();
+    let line = if missing.is_empty() {
+        format!("ran {name}")
+    } else {
+        format!(
+            "skipped {name}: needs {}",
+            missing
+                .iter()
+                .map(|one| one.name())
+                .collect::<Vec<_>>()
+                .join(", ")
+        )
+    };
+    println!("{line}");
+    if let Some(path) = std::env::var_os("TRACER_KERNEL_TESTS") {
+        let mut file = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .unwrap();
+        writeln!(file, "{line}").unwrap();
+    }
+    missing
+        .is_empty()
+        .then(|| Kernel(ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)))
+}
+
+/// A program of `workloads/` that was built with the tests.
+pub fn example(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let path = test
+        .parent()
+        .unwrap()
+        .parent()
+        .unwrap()
+        .join("examples")
+        .join(name);
+    assert!(
+        path.exists(),
+        "{} is missing: run the tests with cargo test",
+        path.display()
+    );
+    path
+}
+
+/// A child that is driven over its stdin and answers in JSON lines. It ends when this is dropped.
+pub struct Workload {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: BufReader<ChildStdout>,
+    pub ready: Value,
+}
+
+impl Workload {
+    pub fn start(command: &mut Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdin = child.stdin.take();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut workload = Self {
+            child,
+            stdin,
+            stdout,
+            ready: Value::Null,
+        };
+        workload.ready = workload.line().expect("a ready line");
+        assert_eq!(workload.ready["event"], "ready");
+        workload
+    }
+
+    /// The program that knows its own numbers.
+    pub fn truth() -> Self {
+        Self::start(&mut Command::new(example("truth")))
+    }
+
+    pub fn node(arguments: &[&str]) -> Self {
+        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+            .join("workloads/node")
+            .join(arguments[0]);
+        Self::start(Command::new("node").arg(script).args(&arguments[1..]))
+    }
+
+    pub fn pid(&self) -> Pid {
+        Pid(self.child.id())
+    }
+
+    fn line(&mut self) -> Option<Value> {
+        let mut line = String::new();
+        (self.stdout.read_line(&mut line).unwrap() > 0)
+            .then(|| serde_json::from_str(&line).unwrap())
+    }
+
+    /// Sends a command and waits for its answer.
+    pub fn ask(&mut self, command: &str) -> Value {
+        writeln!(self.stdin.as_mut().unwrap(), "{command}").unwrap();
+        let answer = self.line().expect("an answer");
+        assert!(answer.get("error").is_none(), "{command}: {answer}");
+        answer
+    }
+
+    /// Closes its stdin and gives its last line of truth.
+    pub fn end(mut self) -> Value {
+        drop(self.stdin.take());
+        let mut last = Value::Null;
+        while let Some(line) = self.line() {
+            last = line;
+        }
+        assert!(self.child.wait().unwrap().success());
+        last
+    }
+}
+
+impl Drop for Workload {
+    fn drop(&mut self) {
+        drop(self.stdin.take());
+        // It ends by itself; a test that fails while it is stuck must not hang.
+        if !wait_until(Duration::from_secs(10), || {
+            matches!(self.child.try_wait(), Ok(Some(_)) | Err(_))
+        }) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// Waits for a condition. False when it did not come true in time.
+pub fn wait_until(deadline: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    #[expect(clippy::disallowed_methods, reason = "a deadline is wall time")]
+    let start = Instant::now();
+    while !condition() {
+        if start.elapsed() > deadline {
+            return false;
+        }
+        std::thread::yield_now();
+    }
+    true
+}
+
+/// A session a test drives by hand: no threads, no ticks but its own.
+pub struct ByHand {
+    pub live: Live,
+    pub records: Vec<Record>,
+}
+
+impl ByHand {
+    pub fn attach(pid: Pid, bpf: bpf::Options) -> Self {
+        let mut records = Vec::new();
+        let options = Options {
+            bpf,
+            follow_children: true,
+            interval: Nanos(1_000_000_000),
+            profile: "default".into(),
+        };
+        let live = Live::attach(&[pid], options, &mut records).unwrap();
+        Self { live, records }
+    }
+
+    /// Detaches and gives what the model says of it all.
+    pub fn finish(mut self) -> Snapshot {
+        self.live.finish(&mut self.records);
+        fold(&self.records)
+    }
+}
+
+pub fn fold(records: &[Record]) -> Snapshot {
+    let mut model = Model::new();
+    records.iter().for_each(|record| model.apply(record));
+    model.snapshot()
+}
+
+/// Asserts that `got` is within `share` of `want`.
+pub fn assert_close(what: &str, got: u64, want: u64, share: f64) {
+    let off = (got as f64 - want as f64).abs() / want as f64;
+    assert!(
+        off <= share,
+        "{what}: {got} against {want}, {:.2} % off",
+        off * 100.0
+    );
+}
+
+pub fn number(value: &Value, field: &str) -> u64 {
+    value[field]
+        .as_u64()
+        .unwrap_or_else(|| panic!("no {field} in {value}"))
+}

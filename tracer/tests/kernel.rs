@@ -1,0 +1,409 @@
+//! Tests on the running kernel: programs that know their own numbers, and the numbers the tracer says of them.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and says what it ran"
+)]
+
+mod common;
+
+use common::{ByHand, Workload, assert_close, fold, kernel_test, number};
+use tracer::{
+    bpf::{self, probes::Group},
+    model::{Life, Snapshot, SyscallView, ThreadView},
+    record::ProbeStatus,
+};
+use tracer_common::{Event, LossReason, State, Tid};
+
+fn call<'a>(snapshot: &'a Snapshot, name: &str) -> &'a SyscallView {
+    snapshot
+        .syscalls
+        .iter()
+        .find(|view| view.name == name)
+        .unwrap_or_else(|| panic!("no {name} was counted"))
+}
+
+fn thread(snapshot: &Snapshot, tid: u64) -> &ThreadView {
+    let tid = Some(Tid(u32::try_from(tid).unwrap()));
+    snapshot
+        .threads
+        .iter()
+        .find(|view| view.tid == tid)
+        .unwrap_or_else(|| panic!("no thread {tid:?}"))
+}
+
+fn assert_balanced(snapshot: &Snapshot) {
+    assert_eq!(snapshot.quality.inconsistent, 0);
+    for view in &snapshot.threads {
+        assert_eq!(view.times.total(), view.wall, "{}", view.name);
+        assert!(view.wall.0 > 0, "{} has no time", view.name);
+    }
+}
+
+#[test]
+fn every_probe_loads_and_attaches() {
+    let Some(_kernel) = kernel_test("every_probe_loads_and_attaches") else {
+        return;
+    };
+    let kernel = bpf::Kernel::load(&bpf::Options::default()).unwrap();
+    assert_eq!(kernel.probes().len(), bpf::probes::PROBES.len());
+    for probe in kernel.probes() {
+        assert_eq!(
+            probe.status,
+            ProbeStatus::Attached,
+            "{}: {}",
+            probe.name,
+            probe.why
+        );
+    }
+}
+
+#[test]
+fn every_call_is_counted_once() {
+    let Some(_kernel) = kernel_test("every_call_is_counted_once") else {
+        return;
+    };
+    let mut truth = Workload::truth();
+    let session = ByHand::attach(truth.pid(), bpf::Options::default());
+    let started = truth.ask("clocks");
+    for (command, count) in [
+        ("getppid", 1),
+        ("getuid", 777),
+        ("getppid", 9_999),
+        ("fail", 123),
+    ] {
+        let answer = truth.ask(&format!("syscalls {command} {count}"));
+        assert_eq!(number(&answer, "count"), count);
+    }
+    let ended = truth.ask("clocks");
+    let got = session.finish();
+    assert_balanced(&got);
+    let getppid = call(&got, "getppid");
+    assert_eq!(
+        (getppid.count, getppid.errors, getppid.time.count),
+        (10_000, 0, 10_000)
+    );
+    assert_eq!(call(&got, "getuid").count, 777);
+    assert_eq!(call(&got, "openat").errors, 123);
+    assert_eq!(got.quality.lost, []);
+
+    let elapsed = number(&ended, "at_ns") - number(&started, "at_ns");
+    assert!(
+        getppid.time.sum.0 < elapsed && getppid.time.p50 <= getppid.time.p99,
+        "{:?}",
+        getppid.time
+    );
+    // The other books: the kernel's own count of context switches of that thread.
+    let main = thread(&got, number(&ended, "tid"));
+    for (field, switches) in [
+        ("voluntary_switches", main.times.voluntary),
+        ("involuntary_switches", main.times.involuntary),
+    ] {
+        let theirs = number(&ended, field) - number(&started, field);
+        // It was switched a few times more before the first and after the last look at its own books.
+        assert!(
+            (theirs..=theirs + 8).contains(&switches),
+            "{field}: {switches} against {theirs}"
+        );
+    }
+}
+
+#[test]
+fn what_finds_no_room_in_the_ring_is_counted() {
+    let Some(_kernel) = kernel_test("what_finds_no_room_in_the_ring_is_counted") else {
+        return;
+    };
+    let mut truth = Workload::truth();
+    let options = bpf::Options {
+        ring_bytes: Some(4096),
+        ..bpf::Options::default()
+    };
+    let mut session = ByHand::attach(truth.pid(), options);
+    // Each thread sends two events, its start and its exit, and nobody takes any out meanwhile.
+    const THREADS: u64 = 300;
+    truth.ask(&format!("threads {THREADS}"));
+    session.live.drain(&mut session.records);
+    let seen = fold(&session.records).quality.events;
+    let got = session.finish();
+    let lost = got
+        .quality
+        .lost
+        .iter()
+        .find(|(reason, _)| *reason == LossReason::RING_FULL)
+        .map_or(0, |(_, n)| *n);
+    assert!(seen > 0 && lost > 0, "seen {seen}, lost {lost}");
+    assert_eq!(seen + lost, 2 * THREADS);
+    // The times of those whose exit found no room were taken from the kernel's table: none is missing.
+    assert_eq!(call(&got, "getppid").count, THREADS);
+    assert!(
+        got.threads
+            .iter()
+            .all(|view| view.life != Life::Alive || view.pid == Some(truth.pid()))
+    );
+    assert_eq!(
+        got.threads
+            .iter()
+            .filter(|view| view.life == Life::Alive)
+            .count(),
+        1
+    );
+}
+
+#[test]
+fn a_spinning_thread_is_on_the_cpu_as_long_as_its_own_clock_says() {
+    let Some(_kernel) =
+        kernel_test("a_spinning_thread_is_on_the_cpu_as_long_as_its_own_clock_says")
+    else {
+        return;
+    };
+    let mut truth = Workload::truth();
+    let session = ByHand::attach(truth.pid(), bpf::Options::default());
+    let answer = truth.ask("spin-thread 400");
+    let got = session.finish();
+    assert_balanced(&got);
+    let spinner = thread(&got, number(&answer, "tid"));
+    assert_eq!(spinner.name, "spinner");
+    assert_close(
+        "on-CPU time",
+        spinner.times.of(State::ON_CPU).0,
+        number(&answer, "cpu_ns"),
+        0.02,
+    );
+}
+
+#[test]
+fn waits_are_as_long_as_the_waiting_thread_says_and_for_the_right_reason() {
+    let Some(_kernel) =
+        kernel_test("waits_are_as_long_as_the_waiting_thread_says_and_for_the_right_reason")
+    else {
+        return;
+    };
+    let mut truth = Workload::truth();
+    let session = ByHand::attach(truth.pid(), bpf::Options::default());
+    let answers = [
+        (State::SLEEP, truth.ask("sleep-thread 300")),
+        (State::FUTEX, truth.ask("futex 300")),
+        (State::EPOLL, truth.ask("epoll 300")),
+    ];
+    let got = session.finish();
+    assert_balanced(&got);
+    for (state, answer) in answers {
+        let waiter = thread(&got, number(&answer, "tid"));
+        // The thread's own clock runs on while it waits for a CPU after it was woken.
+        let off_cpu = waiter.times.of(state).0 + waiter.times.of(State::RUNNABLE).0;
+        assert_close(
+            &format!("{answer}"),
+            off_cpu,
+            number(&answer, "wall_ns"),
+            0.02,
+        );
+        assert!(
+            waiter.times.of(State::RUNNABLE).0 < 30_000_000,
+            "{:?}",
+            waiter.times
+        );
+    }
+}
+
+#[test]
+fn without_system_call_probes_waits_are_told_apart_all_the_same() {
+    let Some(_kernel) = kernel_test("without_system_call_probes_waits_are_told_apart_all_the_same")
+    else {
+        return;
+    };
+    let mut truth = Workload::truth();
+    let options = bpf::Options {
+        groups: vec![Group::Process, Group::Sched],
+        ..bpf::Options::default()
+    };
+    let session = ByHand::attach(truth.pid(), options);
+    let answer = truth.ask("epoll 200");
+    let got = session.finish();
+    assert_close(
+        "epoll",
+        thread(&got, number(&answer, "tid"))
+            .times
+            .of(State::EPOLL)
+            .0,
+        number(&answer, "wall_ns"),
+        0.1,
+    );
+    assert!(got.syscalls.is_empty());
+    let off: Vec<_> = got
+        .quality
+        .probes
+        .iter()
+        .filter(|probe| probe.status == ProbeStatus::Off)
+        .map(|probe| &probe.name)
+        .collect();
+    assert_eq!(off, ["sys_enter", "sys_exit"]);
+}
+
+#[test]
+fn a_thread_met_inside_a_call_is_charged_to_it_from_attach_on() {
+    let Some(_kernel) = kernel_test("a_thread_met_inside_a_call_is_charged_to_it_from_attach_on")
+    else {
+        return;
+    };
+    let mut truth = Workload::truth();
+    let holding = truth.ask("hold-syscall 800");
+    let session = ByHand::attach(truth.pid(), bpf::Options::default());
+    let joined = truth.ask("join");
+    let got = session.finish();
+    assert_balanced(&got);
+    let holder = thread(&got, number(&holding, "tid"));
+    let left = number(&joined, "end_ns") - got.session.started.0;
+    assert!(
+        left > 100_000_000,
+        "the machine was too slow to meet it asleep: {left} ns left"
+    );
+    let slept = holder.times.of(State::SLEEP).0 + holder.times.of(State::RUNNABLE).0;
+    assert_close("sleep since attach", slept, left, 0.02);
+    assert_eq!(holder.times.of(State::UNKNOWN).0, 0);
+    // The call is known to have returned, but not how long it took.
+    let nanosleep = call(&got, number_name(&holding));
+    assert_eq!(
+        (nanosleep.count, nanosleep.time.count, nanosleep.time.sum.0),
+        (1, 0, 0)
+    );
+}
+
+fn number_name(answer: &serde_json::Value) -> &str {
+    answer["syscall"].as_str().unwrap()
+}
+
+#[test]
+fn a_storm_of_short_threads_is_counted_to_the_last_one() {
+    let Some(_kernel) = kernel_test("a_storm_of_short_threads_is_counted_to_the_last_one") else {
+        return;
+    };
+    const THREADS: u64 = 2_000;
+    let mut truth = Workload::truth();
+    let mut session = ByHand::attach(truth.pid(), bpf::Options::default());
+    truth.ask(&format!("threads {}", THREADS / 2));
+    session.live.tick(&mut session.records);
+    truth.ask(&format!("threads {}", THREADS / 2));
+    let got = session.finish();
+    assert_balanced(&got);
+    assert_eq!(got.quality.lost, []);
+    assert_eq!(got.quality.events, 2 * THREADS);
+    assert_eq!(call(&got, "getppid").count, THREADS);
+    let storm: u64 = got
+        .threads
+        .iter()
+        .filter(|view| view.name == "storm")
+        .map(|view| match view.life {
+            Life::Alive => 0,
+            Life::Ended => 1,
+            Life::Folded(count) => count,
+        })
+        .sum();
+    assert_eq!(storm, THREADS);
+}
+
+#[test]
+fn children_are_followed_and_their_exits_reported() {
+    let Some(_kernel) = kernel_test("children_are_followed_and_their_exits_reported") else {
+        return;
+    };
+    let mut truth = Workload::truth();
+    let session = ByHand::attach(truth.pid(), bpf::Options::default());
+    truth.ask("fork 20");
+    let got = session.finish();
+    assert_balanced(&got);
+    let children: Vec<_> = got
+        .processes
+        .iter()
+        .filter(|process| process.pid != truth.pid())
+        .collect();
+    assert_eq!(children.len(), 20);
+    for child in children {
+        assert_eq!(
+            (child.exit, child.parent),
+            (Some(0), truth.pid()),
+            "{child:?}"
+        );
+    }
+    assert_eq!(call(&got, "execve").count, 20);
+}
+
+#[test]
+fn a_target_that_ends_is_said_to_have_ended() {
+    let Some(_kernel) = kernel_test("a_target_that_ends_is_said_to_have_ended") else {
+        return;
+    };
+    let truth = Workload::truth();
+    let pid = truth.pid();
+    let mut session = ByHand::attach(pid, bpf::Options::default());
+    truth.end();
+    let gone = common::wait_until(std::time::Duration::from_secs(5), || {
+        session.live.drain(&mut session.records);
+        session.live.all_exited()
+    });
+    assert!(gone, "its exit was not seen");
+    let got = session.finish();
+    assert_balanced(&got);
+    assert!(got.all_exited());
+    assert_eq!(got.processes[0].exit, Some(0));
+    assert!(
+        got.threads.iter().all(|view| view.life != Life::Alive),
+        "{:?}",
+        got.threads
+    );
+}
+
+#[test]
+fn every_living_thread_is_accounted_for_the_whole_window() {
+    let Some(_kernel) = kernel_test("every_living_thread_is_accounted_for_the_whole_window") else {
+        return;
+    };
+    let mut service = Workload::node(&["service.mjs"]);
+    let mut session = ByHand::attach(service.pid(), bpf::Options::default());
+    // The service says its truth each second.
+    service.ask("");
+    session.live.tick(&mut session.records);
+    service.ask("");
+    let got = session.finish();
+    assert_balanced(&got);
+    let living: Vec<_> = got
+        .threads
+        .iter()
+        .filter(|view| view.life == Life::Alive)
+        .collect();
+    assert!(living.len() >= 5, "{living:?}");
+    for view in living {
+        assert_close(&view.name, view.wall.0, got.duration().0, 0.01);
+        assert_eq!(view.times.of(State::UNKNOWN).0, 0, "{view:?}");
+    }
+}
+
+#[test]
+fn debug_lines_come_only_when_asked_for() {
+    let Some(_kernel) = kernel_test("debug_lines_come_only_when_asked_for") else {
+        return;
+    };
+    let mut truth = Workload::truth();
+    for debug in [false, true] {
+        let mut session = ByHand::attach(
+            truth.pid(),
+            bpf::Options {
+                debug,
+                ..bpf::Options::default()
+            },
+        );
+        truth.ask("threads 3");
+        session.live.drain(&mut session.records);
+        let starts = session
+            .records
+            .iter()
+            .filter(|record| {
+                matches!(
+                    record,
+                    tracer::record::Record::Event(_, Event::ThreadStart(_))
+                )
+            })
+            .count();
+        assert_eq!(starts, 3, "debug lines change nothing else");
+    }
+}
