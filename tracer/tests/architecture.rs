@@ -82,7 +82,6 @@ const TABLE: &[Row] = &[
     Row {
         module: "tui",
         may_use: &["human", "metric", "model", "record"],
-        owns: &["ratatui", "crossterm", "futures_util", "rustix", "tokio"],
     },
     Row {
         module: "pipeline",

@@ -1,6 +1,10 @@
 //! Naming the target: by pid, by name, or a program to start.
 
-use std::{ffi::OsString, fs::File, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{
+    ffi::OsString,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 use tracer_common::Pid;
@@ -54,15 +58,15 @@ impl Target {
     ) -> anyhow::Result<Found> {
         if let Some(program) = self.command.first() {
             let program_name = program.to_string_lossy().into_owned();
-            if !can_be_run(program.as_ref()) {
+            let Some(path) = resolve(program.as_ref()) else {
                 return Err(Failure::NoProgram(program_name).into());
-            }
+            };
             let cannot = |source| Failure::CannotRun {
                 command: self.command.clone(),
                 source,
             };
             let launched = output()
-                .and_then(|output| Launched::start(&self.command, output))
+                .and_then(|output| Launched::start(&path, &self.command, output))
                 .map_err(cannot)?;
             let label = format!("{program_name} (pid {})", launched.pid().0);
             return Ok(Found {
@@ -103,17 +107,18 @@ impl Target {
     }
 }
 
-/// True when `program` is a file that can be run, looked up as a shell does.
-fn can_be_run(program: &Path) -> bool {
+/// The file `program` means, looked up as a shell does: our child must not try its way through `PATH`, because its
+/// failures would be counted as the program's.
+fn resolve(program: &Path) -> Option<PathBuf> {
     let runs = |path: &Path| {
-        File::open(path)
-            .and_then(|file| file.metadata())
-            .or_else(|_unreadable| std::fs::metadata(path))
+        std::fs::metadata(path)
             .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
     };
     if program.components().count() > 1 {
-        return runs(program);
+        return runs(program).then(|| program.to_owned());
     }
-    std::env::var_os("PATH")
-        .is_some_and(|path| std::env::split_paths(&path).any(|dir| runs(&dir.join(program))))
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(program))
+        .find(|path| runs(path))
 }

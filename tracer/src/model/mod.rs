@@ -241,12 +241,7 @@ impl Model {
             now: self.now,
             window: self.window,
             ticks: self.ticks,
-            processes: self
-                .processes
-                .values()
-                .chain(&self.ended)
-                .map(|process| self.view(process))
-                .collect(),
+            processes: self.process_views(),
             processes_folded: self.processes_folded,
             threads: self.threads.views(),
             syscalls: self.syscalls.views(),
@@ -268,6 +263,14 @@ impl Model {
             },
             history: self.history.iter().copied().collect(),
         }
+    }
+
+    /// The living first, each by when it came: what was asked for stands before its children.
+    fn process_views(&self) -> Vec<ProcessView> {
+        let all = self.processes.values().chain(&self.ended);
+        let mut views: Vec<ProcessView> = all.map(|process| self.view(process)).collect();
+        views.sort_by_key(|view| (view.exit.is_some(), view.since, view.pid));
+        views
     }
 
     fn view(&self, process: &Process) -> ProcessView {

@@ -17,7 +17,7 @@ pub struct Snapshot {
     pub window: Nanos,
     /// Ticks so far.
     pub ticks: u64,
-    /// Traced processes: the living first, then those that ended, by pid.
+    /// Traced processes: the living first, then those that ended, by when they came.
     pub processes: Vec<ProcessView>,
     /// Processes that ended and are no longer listed.
     pub processes_folded: u64,

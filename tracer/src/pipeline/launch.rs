@@ -9,6 +9,7 @@ use std::{
         fd::{AsFd as _, AsRawFd as _, OwnedFd},
         unix::process::CommandExt as _,
     },
+    path::Path,
     process::{Child, Command, Stdio},
 };
 
@@ -37,16 +38,16 @@ pub struct Launched {
 }
 
 impl Launched {
-    /// Starts `command` up to the point where it waits.
+    /// Starts `command`, whose program is the file `path`, up to the point where it waits.
     ///
     /// # Errors
     /// When the child cannot be made.
-    pub fn start(command: &[OsString], output: Output) -> io::Result<Self> {
+    pub fn start(path: &Path, command: &[OsString], output: Output) -> io::Result<Self> {
         // The child opens the pipe through /proc, so the program inherits nothing of it.
         let (wait, gate) = pipe_with(PipeFlags::CLOEXEC)?;
         let wait_path = format!("/proc/{}/fd/{}", std::process::id(), wait.as_raw_fd());
         let mut child = Command::new(std::env::current_exe()?);
-        child.arg(WAITING).arg(wait_path).args(command);
+        child.arg(WAITING).arg(wait_path).arg(path).args(command);
         match output {
             Output::Inherit => {}
             Output::Stderr => {
@@ -101,6 +102,7 @@ struct Gate {
 #[derive(Debug)]
 pub struct WaitingChild {
     gate: OsString,
+    path: OsString,
     /// What it will become.
     pub command: Vec<OsString>,
 }
@@ -114,6 +116,7 @@ pub fn waiting_child(mut arguments: impl Iterator<Item = OsString>) -> Option<Wa
     }
     Some(WaitingChild {
         gate: arguments.next()?,
+        path: arguments.next()?,
         command: arguments.collect(),
     })
 }
@@ -125,13 +128,13 @@ impl WaitingChild {
     /// # Errors
     /// When the pipe cannot be read or the program cannot be run.
     pub fn become_it(self) -> io::Result<()> {
-        let Some((program, arguments)) = self.command.split_first() else {
+        let Some((name, arguments)) = self.command.split_first() else {
             return Ok(());
         };
         let mut byte = [0];
         if File::open(self.gate)?.read(&mut byte)? == 0 {
             return Ok(());
         }
-        Err(Command::new(program).args(arguments).exec())
+        Err(Command::new(self.path).arg0(name).args(arguments).exec())
     }
 }
