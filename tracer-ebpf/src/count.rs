@@ -19,7 +19,8 @@ static THREADS: HashMap<Tid, ThreadRow> = HashMap::with_max_entries(32_768, BPF_
 
 /// A hash, because few of the possible (thread, call) pairs occur. Not preallocated for the same reason.
 #[map]
-static SYSCALLS: HashMap<SyscallKey, SyscallRow> = HashMap::with_max_entries(16_384, BPF_F_NO_PREALLOC);
+static SYSCALLS: HashMap<SyscallKey, SyscallRow> =
+    HashMap::with_max_entries(16_384, BPF_F_NO_PREALLOC);
 
 /// What a new row of `SYSCALLS` is copied from: it is larger than a program's stack. Never written.
 #[map]

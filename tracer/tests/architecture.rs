@@ -82,6 +82,7 @@ const TABLE: &[Row] = &[
     Row {
         module: "tui",
         may_use: &["human", "metric", "model", "record"],
+        owns: &["ratatui", "crossterm", "rustix", "tokio"],
     },
     Row {
         module: "pipeline",

@@ -45,7 +45,10 @@ fn forked(ctx: &RawTracePointContext) -> Option<()> {
     if pid != parent && (target.follow_children == 0 || !follow(pid, at)) {
         return None;
     }
-    count::start_thread(tid, &ThreadRow::new(pid, at, State::RUNNABLE, SyscallNr::NONE));
+    count::start_thread(
+        tid,
+        &ThreadRow::new(pid, at, State::RUNNABLE, SyscallNr::NONE),
+    );
     emit::emit(at, ThreadStart { pid, tid });
     debug!(
         ctx,
@@ -69,7 +72,13 @@ fn executed(ctx: &RawTracePointContext) -> Option<()> {
         count::start_thread(tid, &row);
         count::forget_thread(old_tid);
     }
-    emit::emit(now(), Exec { old_tid, reserved: 0 });
+    emit::emit(
+        now(),
+        Exec {
+            old_tid,
+            reserved: 0,
+        },
+    );
     debug!(ctx, "process {} runs another program", pid.0);
     Some(())
 }
