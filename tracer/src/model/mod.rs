@@ -28,6 +28,9 @@ const ENDED_PROCESSES: usize = 64;
 /// Processes the model keeps at most; more are counted as folded.
 const PROCESSES: usize = 16_384;
 
+/// Probes and reasons of loss kept at most: there are a few dozen.
+const KINDS: usize = 1_024;
+
 /// The fold. See [`Model::apply`] and [`Model::snapshot`].
 #[derive(Debug, Default)]
 pub struct Model {
@@ -89,8 +92,10 @@ impl Model {
             Record::Sample(sample) => self.sample(sample),
             Record::Meta(meta) => self.meta(meta),
             Record::Loss(Loss { reason, count }) => {
-                let known = self.losses.entry(*reason).or_default();
-                *known = (*known).max(*count);
+                if self.losses.len() < KINDS || self.losses.contains_key(reason) {
+                    let known = self.losses.entry(*reason).or_default();
+                    *known = (*known).max(*count);
+                }
             }
             Record::Tick(at) => self.tick(*at),
         }
@@ -192,7 +197,9 @@ impl Model {
             Meta::SyscallName(meta) => self.syscalls.name(meta),
             Meta::Probe(probe) => {
                 self.probes.retain(|known| known.name != probe.name);
-                self.probes.push(probe.clone());
+                if self.probes.len() < KINDS {
+                    self.probes.push(probe.clone());
+                }
             }
         }
     }

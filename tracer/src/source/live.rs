@@ -188,12 +188,15 @@ impl Live {
         !self.kernel.thread_ids().is_empty()
     }
 
-    /// True when none of the targets is left.
+    /// True when none of the targets is left: each has begun to exit, and each of its threads is off the CPU
+    /// for good.
     #[must_use]
     pub fn all_exited(&self) -> bool {
-        self.processes
-            .values()
-            .all(|process| process.exited_at_tick.is_some())
+        self.threads.is_empty()
+            && self
+                .processes
+                .values()
+                .all(|process| process.exited_at_tick.is_some())
     }
 
     /// Tells when events are waiting. Must be called inside a tokio runtime.
@@ -293,7 +296,9 @@ impl Live {
     }
 
     fn sample_threads(&mut self, out: &mut Vec<Record>) {
-        for tid in self.kernel.thread_ids() {
+        let ids = self.kernel.thread_ids();
+        self.threads.retain(|(tid, _), _| ids.contains(tid));
+        for tid in ids {
             let row = match self.kernel.thread(tid) {
                 Read::Row(row) => row,
                 Read::Gone => continue,

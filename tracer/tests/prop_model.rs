@@ -1,0 +1,85 @@
+//! What the model promises of any sequence of records: it takes it, its books balance, and every view of it can be
+//! made.
+
+#[path = "common/strategy.rs"]
+mod strategy;
+
+use proptest::{collection::vec, prelude::*, test_runner::RngSeed};
+use strategy::records;
+use tracer::{
+    model::{Model, Snapshot},
+    record::{Record, Sample, ThreadSample},
+    report::{self, Report},
+};
+use tracer_common::{Edge, Nanos, Pid, State, SyscallNr, ThreadRow, Tid};
+
+fn fold(records: &[Record]) -> Snapshot {
+    let mut model = Model::new();
+    records.iter().for_each(|record| model.apply(record));
+    model.snapshot()
+}
+
+fn edges() -> impl Strategy<Value = Edge> {
+    prop_oneof![
+        Just(Edge::SwitchIn),
+        Just(Edge::Wakeup),
+        (3..12u8).prop_map(|state| Edge::SwitchOut(State(state))),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 128,
+        failure_persistence: None,
+        rng_seed: RngSeed::Fixed(1),
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn any_sequence_of_records_can_be_folded_and_shown(all in vec(records(), 0..200)) {
+        let snapshot = fold(&all);
+        prop_assert!(!report::text(&snapshot).is_empty());
+        let json = Report::new(&snapshot).json();
+        prop_assert!(json.is_ok_and(|json| json.contains("tracer.report/1")));
+    }
+
+    #[test]
+    fn a_prefix_says_what_was_known_then(all in vec(records(), 1..100), at in 0..100usize) {
+        let at = at.min(all.len());
+        let mut model = Model::new();
+        for (index, record) in all.iter().enumerate() {
+            if index == at {
+                prop_assert_eq!(model.snapshot(), fold(&all[..at]), "a snapshot changes nothing");
+            }
+            model.apply(record);
+        }
+    }
+
+    #[test]
+    fn busy_and_waiting_time_is_wall_time_whenever_the_clock_ticks(
+        steps in vec((edges(), 1..5_000_000u64, any::<bool>()), 0..200),
+    ) {
+        let (pid, tid, first) = (Pid(1), Tid(2), Nanos(1_000));
+        let mut row = ThreadRow::new(pid, first, State::UNKNOWN, SyscallNr::UNSEEN);
+        let mut at = first;
+        let mut all = Vec::new();
+        let sample = |at: Nanos, row: &ThreadRow| {
+            let times = row.times_at(at);
+            Record::Sample(Sample::Thread(ThreadSample { at, pid, tid, first, state: row.state(), times }))
+        };
+        for (edge, later, tick) in steps {
+            at = at.plus(Nanos(later));
+            prop_assert!(row.apply(edge, at));
+            prop_assert!(row.is_consistent());
+            if tick {
+                all.extend([sample(at, &row), Record::Tick(at)]);
+            }
+        }
+        at = at.plus(Nanos(7));
+        let often = fold(&[all, vec![sample(at, &row), Record::Tick(at)]].concat());
+        let once = fold(&[sample(at, &row), Record::Tick(at)]);
+        prop_assert_eq!(often.quality.inconsistent, 0);
+        prop_assert_eq!(often.threads[0].wall, Nanos(at.0 - first.0));
+        prop_assert_eq!(often.threads[0].times, once.threads[0].times);
+    }
+}
