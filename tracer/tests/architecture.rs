@@ -95,7 +95,7 @@ const TABLE: &[Row] = &[
             "target",
             "tui",
         ],
-        owns: &["tokio", "rustix"],
+        owns: &["log", "tokio", "rustix"],
     },
     Row {
         module: "cli",

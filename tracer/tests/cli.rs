@@ -305,6 +305,23 @@ fn a_reader_that_goes_away_is_no_failure() {
     assert_eq!(stderr(&output), "");
 }
 
+/// Programs of ours that are loaded, whoever loaded them.
+fn probes_in_the_kernel() -> usize {
+    let ours = |name: &str| {
+        tracer::bpf::probes::PROBES
+            .iter()
+            .any(|probe| probe.name.starts_with(name))
+    };
+    aya::programs::loaded_programs()
+        .filter_map(Result::ok)
+        .filter(|program| {
+            program
+                .name_as_str()
+                .is_some_and(|name| !name.is_empty() && ours(name))
+        })
+        .count()
+}
+
 /// The report's own promise: the parts of each thread add up to its wall time.
 fn assert_adds_up(report: &Value) {
     let window = number(&report["window"], "duration_ns");
@@ -386,8 +403,13 @@ fn a_killed_recorder_leaves_a_recording_that_can_be_read() {
     .unwrap();
     assert!(wait_until(Duration::from_secs(20), || fs::metadata(&file)
         .is_ok_and(|meta| meta.len() > 8_000)));
+    assert!(probes_in_the_kernel() > 0);
     recorder.kill().unwrap();
     recorder.wait().unwrap();
+    assert!(
+        wait_until(Duration::from_secs(10), || probes_in_the_kernel() == 0),
+        "probes outlive their agent"
+    );
     let output = run(&["report", "--json", &file.display().to_string()]);
     assert!(output.status.success(), "{}", stderr(&output));
     assert!(
@@ -482,6 +504,34 @@ fn a_program_is_traced_from_its_first_instruction_to_its_end() {
         .find(|call| call["name"] == "execve")
         .unwrap();
     assert!(number(execve, "count") >= 1);
+}
+
+#[test]
+fn the_kernel_side_speaks_only_when_asked_to() {
+    let Some(_kernel) = kernel_test("the_kernel_side_speaks_only_when_asked_to") else {
+        return;
+    };
+    let lines = |verbosity: &[&str]| {
+        let arguments = [
+            &["report", "-d", "20s"],
+            verbosity,
+            &["--", "sh", "-c", "/bin/true; exit 7"],
+        ]
+        .concat();
+        let output = run(&arguments);
+        assert!(output.status.success(), "{}", stderr(&output));
+        stderr(&output)
+    };
+    let loud = lines(&["-vv"]);
+    for word in [
+        "tracer_ebpf::probe::process",
+        "runs another program",
+        "exited with wait status 1792",
+    ] {
+        assert!(loud.contains(word), "no `{word}` in: {loud}");
+    }
+    assert!(!lines(&["-v"]).contains("tracer_ebpf"));
+    assert_eq!(lines(&["-q"]), "");
 }
 
 #[test]

@@ -290,7 +290,7 @@ fn log(tracing: &Tracing) -> anyhow::Result<()> {
     };
     // A second call in one process changes nothing; there is none.
     let _ = env_logger::Builder::new()
-        .filter_level(level)
+        .filter_module("tracer", level)
         .target(target)
         .try_init();
     Ok(())

@@ -104,3 +104,45 @@ fn write_all(writer: &mut Writer, batches: &Receiver<Vec<Record>>) -> Result<(),
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use rustix::pipe::pipe;
+    use tracer_common::Nanos;
+
+    use super::*;
+
+    #[test]
+    fn a_disk_that_hangs_stops_nobody_and_what_is_dropped_is_counted() {
+        // Nobody reads this pipe: the recorder's thread hangs in its write.
+        let (reader, writer) = pipe().unwrap();
+        let writer = Writer::new(File::from(writer), "pipe").unwrap();
+        let mut recorder = Recorder::start(writer).unwrap();
+        let mut clock = 0u64;
+        let mut batch = || {
+            (0..5_000)
+                .map(|_| {
+                    // Times that do not compress.
+                    clock = clock
+                        .wrapping_mul(6_364_136_223_846_793_005)
+                        .wrapping_add(1_442_695_040_888_963_407);
+                    Record::Tick(Nanos(clock >> 8))
+                })
+                .collect::<Vec<_>>()
+        };
+        let mut pushed = 0;
+        while recorder.dropped() == 0 {
+            assert!(recorder.push(&batch()), "it has not ended");
+            pushed += 5_000;
+            assert!(pushed < 10_000_000, "nothing was dropped");
+        }
+        assert_eq!(recorder.dropped(), 5_000);
+        drop(reader);
+        assert!(matches!(
+            recorder.finish(),
+            Err(RecordingError::Write { .. })
+        ));
+    }
+}

@@ -166,11 +166,17 @@ async fn run(
     let interval = Duration::from_nanos(plan.live.interval.0);
     let mut records = Vec::new();
     let recorder = writer.map(Recorder::start).transpose()?;
+    let asked = Instant::now();
     let mut live = Live::attach(&plan.targets, plan.live, &mut records)?;
     if !live.any_found() {
         return Err(SessionError::Gone);
     }
     let begun = Instant::now();
+    log::info!(
+        "attached to {} processes in {:?}",
+        plan.targets.len(),
+        begun - asked
+    );
     let ready = live.ready()?;
     let mut sinks = Sinks {
         model: Model::new(),
@@ -211,14 +217,21 @@ async fn run(
         };
         let recording = sinks.push(&records);
         if ticked {
+            log::debug!("a tick took {} records", records.len());
             publish.send_replace(Arc::new(sinks.model.snapshot()));
         }
         if !recording || live.all_exited() {
             break;
         }
     }
+    log::info!("detaching after {:?}", begun.elapsed());
+    let told = Instant::now();
     records.clear();
     live.finish(&mut records);
+    log::info!(
+        "detached and read the last counters in {:?}",
+        told.elapsed()
+    );
     sinks.push(&records);
     let snapshot = Arc::new(sinks.model.snapshot());
     publish.send_replace(snapshot.clone());
