@@ -35,7 +35,7 @@ fn run() -> xtask::Result<()> {
         println!("cargo:rerun-if-changed={}", root.join(source).display());
     }
 
-    if let Ok(prebuilt) = env::var(PREBUILT) {
+    if let Some(prebuilt) = env::var(PREBUILT).ok().filter(|path| !path.is_empty()) {
         println!("cargo:rerun-if-changed={prebuilt}");
     }
 

@@ -39,6 +39,8 @@ pub(crate) fn command(arguments: &[String]) -> Result<ExitCode> {
     let workspace = Workspace::find()?;
     setup::run(&workspace)?;
     build::run(&workspace)?;
+    // Here, because a line to type that names the workload's pid is of no use once the workload has ended with us.
+    privilege::check()?;
     let demo = workspace.target.join("demo");
     // Variables go in reverse order: the client ends before the service it talks to.
     let (_service, _client, ready) = match runtime {

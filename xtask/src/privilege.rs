@@ -21,6 +21,14 @@ pub(crate) fn as_root(command: Command) -> Result<Command> {
     Ok(through_sudo(&command))
 }
 
+/// Fails when [`as_root`] would, whatever the command.
+pub(crate) fn check() -> Result<()> {
+    if !is_root() && !sudo_does_not_ask() {
+        bail!("this needs root\n  run: sudo -v, and then this again");
+    }
+    Ok(())
+}
+
 fn is_root() -> bool {
     // The kernel gives a process's directory to its effective user.
     fs::metadata("/proc/self").is_ok_and(|facts| facts.uid() == 0)

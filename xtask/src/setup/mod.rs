@@ -45,7 +45,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
 }
 
 fn kernel_toolchain(workspace: &Workspace, apt: &mut Apt) -> Result<()> {
-    if let Some(object) = env::var_os(PREBUILT) {
+    if let Some(object) = env::var_os(PREBUILT).filter(|path| !path.is_empty()) {
         say(format_args!(
             "have a kernel object: {PREBUILT}={}",
             object.display()

@@ -35,7 +35,7 @@ const REQUIRED: [Program; 2] = [
     },
 ];
 
-const WANTED: [Program; 2] = [
+const WANTED: [Program; 3] = [
     Program {
         name: "bpftool",
         called: "bpftool",
@@ -49,6 +49,13 @@ const WANTED: [Program; 2] = [
         since: Version::new(0, 0, 0),
         packages: &["util-linux"],
         why: "tests drop privileges with it",
+    },
+    Program {
+        name: "kill",
+        called: "kill",
+        since: Version::new(0, 0, 0),
+        packages: &["procps"],
+        why: "tests send signals with it",
     },
 ];
 
