@@ -1,7 +1,8 @@
 //! Records into columns and back.
 //!
-//! A batch is one message of the file: records of one channel, in order. Samples build on earlier ones. Decoding trusts nothing: a message
-//! whose columns do not fit together gives no record at all, and what this version does not know is counted.
+//! A batch is one message of the file: records of one channel, in order. Samples build on earlier ones. Decoding
+//! trusts nothing: a message whose columns do not fit together gives no record at all, and what this version does
+//! not know is counted.
 
 mod event;
 mod history;

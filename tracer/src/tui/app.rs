@@ -107,8 +107,13 @@ impl App {
     /// Takes in what happened. What the reader wants of the replay is returned, everything else is in the state.
     pub fn update(&mut self, msg: Msg) -> Option<Command> {
         match msg {
-            // A default snapshot is what a channel holds before anything is known.
-            Msg::Snapshot(snapshot) if *snapshot == Snapshot::default() => {}
+            // A default snapshot is what a channel holds before anything is known, and what a replay shows that
+            // went back to its start.
+            Msg::Snapshot(snapshot) if *snapshot == Snapshot::default() => {
+                if self.transport.is_some() {
+                    self.latest = None;
+                }
+            }
             Msg::Snapshot(snapshot) => self.latest = Some(snapshot),
             Msg::Transport(transport) => self.transport = Some(transport),
             Msg::SessionEnded => self.session_ended = true,
@@ -406,6 +411,18 @@ mod tests {
             ..Transport::default()
         }));
         assert!(app.transport.is_some_and(|transport| transport.paused));
+    }
+
+    #[test]
+    fn a_replay_at_its_start_shows_no_numbers_of_a_later_time() {
+        let mut app = App::new(live().options, Some(Transport::default()));
+        app.update(snapshot(10));
+        app.update(Msg::Snapshot(Arc::default()));
+        assert!(app.shown().is_none());
+        let mut app = live();
+        app.update(snapshot(10));
+        app.update(Msg::Snapshot(Arc::default()));
+        assert!(app.shown().is_some(), "a live session never goes back");
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub(crate) const BANDS: [Band; 11] = [
         states: &[State::THROTTLED],
         glyph: 'Q',
         word: "quota",
-        meaning: "wants to run, the cgroup's CPU quota is used up",
+        meaning: "the cgroup's CPU quota is used up; so far in runq",
         color: Color::LightRed,
     },
     Band {

@@ -21,7 +21,6 @@ pub enum Key {
     Esc,
     /// Backspace.
     Backspace,
-
     /// Arrow up.
     Up,
     /// Arrow down.
@@ -51,7 +50,6 @@ impl Key {
             Self::Enter => "Enter",
             Self::Esc => "Esc",
             Self::Backspace => "Backspace",
-
             Self::Up => "↑",
             Self::Down => "↓",
             Self::Left => "←",

@@ -13,9 +13,10 @@ use crate::{
     tui::app::App,
 };
 
-/// Draws it. Where there is no room, facts go in this order: that children are not followed, the agent's own memory, the profile, the program,
-/// the number of processes, the tool's name, the event rate, that nothing is lost, the time attached, the agent's
-/// own CPU, how to get help, the exit, what is lost or refused, the process, the state.
+/// Draws it. Where there is no room, facts go in this order: that children are not followed, the agent's own
+/// memory, the profile, the program, the number of processes, the tool's name, the event rate, that nothing is
+/// lost, the time attached, the agent's own CPU, how to get help, the exit, what is lost or refused, the process,
+/// the state.
 pub(super) fn draw(
     frame: &mut Frame<'_>,
     area: Rect,
@@ -30,14 +31,8 @@ pub(super) fn draw(
     let main = main_process(snapshot);
     if let Some(process) = main {
         let name = sanitise(&process.comm);
-        left.push(
-            Segment::new(
-                1,
-                format!("{name} pid {}", process.pid.0),
-                theme.strong_style(),
-            )
-            .or(format!("pid {}", process.pid.0)),
-        );
+        let pid = pid(snapshot, process);
+        left.push(Segment::new(1, format!("{name} {pid}"), theme.strong_style()).or(pid));
         if let Some(others) = others(snapshot, process) {
             left.push(Segment::new(11, others, plain));
         }
@@ -59,8 +54,18 @@ pub(super) fn draw(
             plain,
         ));
     }
-    if snapshot.window.0 > 0 {
-        let rate = human::rate(quality.recent_events, snapshot.window);
+    // The last window of a target that has ended is the moment of its end, and stands for nothing else.
+    let (over, events, own_cpu) = if snapshot.all_exited() {
+        (snapshot.duration(), quality.events, quality.agent_cpu)
+    } else {
+        (
+            snapshot.window,
+            quality.recent_events,
+            quality.agent_recent_cpu,
+        )
+    };
+    if over.0 > 0 {
+        let rate = human::rate(events, over);
         let (number, _) = rate.split_at(rate.len() - "/s".len());
         left.push(Segment::new(9, format!("{number} events/s"), plain));
     }
@@ -83,8 +88,8 @@ pub(super) fn draw(
                 .or(format!("refused {refused}")),
         );
     }
-    if snapshot.window.0 > 0 {
-        let own = human::ratio(share(quality.agent_recent_cpu, snapshot.window));
+    if over.0 > 0 {
+        let own = human::ratio(share(own_cpu, over));
         left.push(Segment::new(6, format!("own cpu {own}"), plain));
     }
     if let Some(rss) = quality.agent_rss_bytes {
@@ -107,6 +112,15 @@ pub(super) fn main_process(snapshot: &Snapshot) -> Option<&ProcessView> {
         .processes
         .iter()
         .min_by_key(|process| (process.since, process.pid))
+}
+
+/// Its number; and that it has ended, while others that are traced have not.
+fn pid(snapshot: &Snapshot, process: &ProcessView) -> String {
+    if process.exit.is_some() && !snapshot.all_exited() {
+        format!("pid {} exited", process.pid.0)
+    } else {
+        format!("pid {}", process.pid.0)
+    }
 }
 
 fn others(snapshot: &Snapshot, main: &ProcessView) -> Option<String> {
@@ -247,5 +261,18 @@ mod tests {
         let main = main_process(&snapshot).unwrap();
         assert_eq!(main.pid, Pid(7));
         assert_eq!(others(&snapshot, main).as_deref(), Some("(+2 processes)"));
+    }
+
+    #[test]
+    fn a_main_process_that_has_ended_before_its_children_is_said_to_have() {
+        let mut snapshot = Snapshot {
+            processes: vec![process(""), process("")],
+            ..Snapshot::default()
+        };
+        assert_eq!(pid(&snapshot, &snapshot.processes[0]), "pid 0");
+        snapshot.processes[0].exit = Some(0);
+        assert_eq!(pid(&snapshot, &snapshot.processes[0]), "pid 0 exited");
+        snapshot.processes[1].exit = Some(0);
+        assert_eq!(pid(&snapshot, &snapshot.processes[0]), "pid 0");
     }
 }

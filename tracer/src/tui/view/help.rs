@@ -15,7 +15,7 @@ use crate::tui::{app::App, bands::BANDS, input};
 const HEADER: [(&str, &str); 7] = [
     ("attached", "how long the target has been accounted"),
     ("profile", "which groups of probes were asked for"),
-    ("events/s", "events received from the kernel"),
+    ("events/s", "starts and ends of threads and processes"),
     ("lost", "data known to be missing: the next line says what"),
     ("refused", "probes not attached: their numbers are missing"),
     ("own cpu", "what tracer itself uses, in percent of one CPU"),

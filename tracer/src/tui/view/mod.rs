@@ -35,6 +35,7 @@ use super::{
 use crate::{
     human,
     model::{Snapshot, ThreadView},
+    record::{ProbeMeta, ProbeStatus},
 };
 
 /// Draws the whole screen.
@@ -74,8 +75,14 @@ fn waiting(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {
     let top = cut::top(&mut body, 1);
     cut::top(&mut body, roomy);
     let bottom = cut::bottom(&mut body, roomy);
+    let bar = cut::bottom(&mut body, if app.transport.is_some() { roomy } else { 0 });
     let (state, text) = if app.session_ended {
         ("■ ended", "The session ended before anything was seen.")
+    } else if app.transport.is_some_and(|transport| transport.paused) {
+        (
+            "‖ paused",
+            "Before the first window of the recording: the first numbers come with it.",
+        )
     } else if app.transport.is_some() {
         (
             "reading…",
@@ -95,6 +102,7 @@ fn waiting(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {
         top,
     );
     frame.render_widget(explanation([text.to_owned()], theme), indent(body));
+    transport::draw(frame, bar, app, theme);
     footer::draw(frame, bottom, app, theme);
     help::draw(frame, area, app, theme);
 }
@@ -129,6 +137,13 @@ fn period(app: &App, snapshot: &Snapshot) -> String {
 /// That a list is filtered, as it stands in titles.
 fn filtered(filter: &str) -> Option<String> {
     (!filter.is_empty()).then(|| format!("filter “{}”", human::sanitise(filter)))
+}
+
+/// The probe that counts system calls, when it does not: then there are no numbers about them, not even 0.
+fn syscalls_not_counted(snapshot: &Snapshot) -> Option<&ProbeMeta> {
+    snapshot.quality.probes.iter().find(|probe| {
+        probe.name == "sys_exit" && matches!(probe.status, ProbeStatus::Off | ProbeStatus::Refused)
+    })
 }
 
 /// A thread's name as it can be shown.

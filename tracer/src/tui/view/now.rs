@@ -13,8 +13,8 @@ struct Gauge {
     label: &'static str,
     /// What it means, for the help.
     meaning: &'static str,
-    /// Its value in a window; not a number when the window has no length.
-    value: fn(&WindowPoint) -> f64,
+    /// Its value in a window; not a number when the window has no length or it was not measured.
+    value: fn(&Snapshot, &WindowPoint) -> f64,
     say: fn(f64) -> String,
     scale: Scale,
 }
@@ -32,28 +32,31 @@ const GAUGES: [Gauge; 5] = [
     Gauge {
         label: "cpu",
         meaning: "CPU time of the target, in percent of one CPU",
-        value: |point| point.on_cpu.0 as f64 / point.length.0 as f64,
+        value: |_, point| point.on_cpu.0 as f64 / point.length.0 as f64,
         say: human::percent,
         scale: Scale::FromZero(1.0),
     },
     Gauge {
         label: "runq",
         meaning: "time its threads waited for a CPU, likewise",
-        value: |point| point.runnable.0 as f64 / point.length.0 as f64,
+        value: |_, point| point.runnable.0 as f64 / point.length.0 as f64,
         say: human::percent,
         scale: Scale::FromZero(1.0),
     },
     Gauge {
         label: "switches",
         meaning: "context switches of its threads",
-        value: |point| per_second(point.switches, point),
+        value: |_, point| per_second(point.switches, point),
         say: human::per_second,
         scale: Scale::FromZero(1.0),
     },
     Gauge {
         label: "syscalls",
         meaning: "returns from system calls",
-        value: |point| per_second(point.syscalls, point),
+        value: |snapshot, point| match super::syscalls_not_counted(snapshot) {
+            None => per_second(point.syscalls, point),
+            Some(_) => f64::NAN,
+        },
         say: human::per_second,
         scale: Scale::FromZero(1.0),
     },
@@ -61,7 +64,7 @@ const GAUGES: [Gauge; 5] = [
         label: "rss",
         meaning: "resident memory; bars start at the least shown",
         // No process has a resident set of nothing: it was not read.
-        value: |point| {
+        value: |_, point| {
             if point.rss_bytes == 0 {
                 f64::NAN
             } else {
@@ -127,7 +130,11 @@ impl Gauge {
     /// Label, value, sparkline, and where there is room the largest value the sparkline shows.
     fn line<'a>(&self, snapshot: &Snapshot, width: u16, theme: &Theme) -> Line<'a> {
         let width = usize::from(width);
-        let values: Vec<f64> = snapshot.history.iter().map(self.value).collect();
+        let mut values: Vec<f64> = snapshot
+            .history
+            .iter()
+            .map(|point| (self.value)(snapshot, point))
+            .collect();
         let now = values
             .last()
             .map_or(NONE.to_owned(), |&value| (self.say)(value));
@@ -135,6 +142,10 @@ impl Gauge {
             theme.plain(format!("{:<LABEL$}", self.label)),
             theme.strong(format!("{now:>VALUE$}  ")),
         ]);
+        if !values.iter().any(|value| value.is_finite()) {
+            // Bars on the ground would say that it was 0.
+            values.clear();
+        }
         let room = width.saturating_sub(line.width());
         let peak = if room >= PEAK + 10 { PEAK } else { 0 };
         let shown = values
@@ -209,7 +220,7 @@ mod tests {
         let gauge = Gauge {
             label: "",
             meaning: "",
-            value: |_| 0.0,
+            value: |_, _| 0.0,
             say: |value| value.to_string(),
             scale,
         };

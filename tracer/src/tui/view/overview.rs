@@ -186,7 +186,7 @@ impl Columns {
         let room = width.saturating_sub(name + tid + 5);
         // On a small terminal only the CPU's share; else what three states need, and four where that leaves half.
         let words = if width < MORE_THAN_THREADS {
-            5
+            9
         } else {
             (room / 2).min(42).max(33.min(room / 3 * 2))
         };
@@ -236,9 +236,6 @@ fn words(times: &ThreadTimes, width: u16) -> String {
     let (cpu, others) = match &BANDS {
         [cpu, others @ ..] => (human::percent(part(cpu)), others),
     };
-    if width < 9 {
-        return format!("{cpu:>5}");
-    }
     if total.0 == 0 {
         return format!("{NONE} no time in this window");
     }

@@ -133,7 +133,7 @@ pub(super) fn panel(
         theme,
     );
     if rows.is_empty() {
-        return frame.render_widget(super::explanation([nothing(app)], theme), inner);
+        return frame.render_widget(super::explanation([nothing(app, snapshot)], theme), inner);
     }
     let all: Nanos = snapshot
         .syscalls
@@ -189,8 +189,14 @@ pub(super) fn panel(
     .draw(frame, inner, theme);
 }
 
-fn nothing(app: &App) -> String {
-    if app.syscalls.filter.is_empty() {
+fn nothing(app: &App, snapshot: &Snapshot) -> String {
+    if let Some(probe) = super::syscalls_not_counted(snapshot) {
+        format!(
+            "System calls are not counted: the probe sys_exit is {} ({}).",
+            probe.status.name(),
+            sanitise(&probe.why)
+        )
+    } else if app.syscalls.filter.is_empty() {
         "No system call has returned yet.".to_owned()
     } else {
         format!(

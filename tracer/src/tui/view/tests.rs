@@ -7,6 +7,7 @@ use ratatui::{Terminal, backend::TestBackend, buffer::Buffer};
 use super::{draw, help, now, syscalls, threads};
 use crate::{
     model::Snapshot,
+    record::ProbeStatus,
     tui::{
         app::{App, Msg},
         demo,
@@ -165,6 +166,51 @@ fn states_that_explain_themselves() {
     let mut filtered = live(demo::healthy());
     press(&mut filtered, "/zzz");
     assert_screen!("filter_matches_nothing_80x24", filtered, 80, 24);
+}
+
+#[test]
+fn system_calls_that_are_not_counted_are_not_0() {
+    let mut light = demo::healthy();
+    light.syscalls.clear();
+    for point in &mut light.history {
+        point.syscalls = 0;
+    }
+    for probe in &mut light.quality.probes {
+        if probe.name == "sys_exit" {
+            probe.status = ProbeStatus::Off;
+            probe.why = "not asked for".to_owned();
+        }
+    }
+    let screen = screen(&mut live(light), 140, 45);
+    let gauge = screen
+        .lines()
+        .find_map(|line| line.split_once("│ syscalls "));
+    let gauge = gauge.unwrap().1.trim_end_matches('│').trim();
+    assert_eq!(gauge, "–", "{screen}");
+    assert!(
+        screen.contains("not counted: the probe sys_exit is off (not asked for)."),
+        "{screen}"
+    );
+}
+
+#[test]
+fn a_replay_that_is_paused_at_its_start_says_where_it_is() {
+    let transport = Transport {
+        duration: Nanos(192_000_000_000),
+        speed: 1.0,
+        paused: true,
+        ..Transport::default()
+    };
+    let mut app = replay(transport);
+    app.update(Msg::Snapshot(Arc::default()));
+    let screen = screen(&mut app, 80, 24);
+    for text in [
+        "tracer  ‖ paused",
+        "Before the first window",
+        "‖ 1×      0s",
+    ] {
+        assert!(screen.contains(text), "{screen}");
+    }
 }
 
 #[test]

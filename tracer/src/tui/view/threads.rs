@@ -117,16 +117,30 @@ fn table_panel(
     selected: Option<usize>,
     theme: &Theme,
 ) {
+    let absent = |states: &[State]| {
+        rows.iter().all(|thread| {
+            let times = app.period.times(thread);
+            states.iter().all(|&state| times.of(state).0 == 0)
+        })
+    };
     let specs: Vec<&Spec> = SPECS
         .iter()
         .filter(|Spec(_, _, _, shows)| !matches!(shows, Shows::Pid) || snapshot.processes.len() > 1)
+        // The kernel side does not tell this one apart yet, and what is not measured is not 0.
+        .filter(|Spec(_, _, _, shows)| {
+            !matches!(shows, Shows::Share(states @ [State::THROTTLED]) if absent(states))
+        })
         .collect();
     let columns: Vec<Column> = specs
         .iter()
         .map(|&&Spec(title, width, rank, shows)| {
-            let absent = matches!(shows, Shows::Share(states)
-                if rows.iter().all(|thread| states.iter().all(|&state| app.period.times(thread).of(state).0 == 0)));
-            Column { title, width, rank: if absent { ABSENT + rank } else { rank }, left: false }
+            let gives_way = matches!(shows, Shows::Share(states) if absent(states));
+            Column {
+                title,
+                width,
+                rank: if gives_way { ABSENT + rank } else { rank },
+                left: false,
+            }
         })
         .collect();
     let mut about = vec![super::period(app, snapshot)];
