@@ -1,6 +1,7 @@
-//! The catalogue: id, unit and meaning of every number that is shown, in one list.
+//! The catalogue: id, unit and meaning of the numbers of the JSON report, in one list.
 //!
-//! `?` in the dashboard, the reports and later exports read it; nothing else names a number.
+//! A test holds the report against it, both ways. The dashboard's `?` explains its own columns, which are shares and
+//! rates of these.
 
 /// One number that is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,15 +1,25 @@
 //! What the model promises of any sequence of records: it takes it, its books balance, and every view of it can be
 //! made.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::sync::Arc;
+
 #[path = "common/strategy.rs"]
 mod strategy;
 
 use proptest::{collection::vec, prelude::*, test_runner::RngSeed};
+use ratatui::{Terminal, backend::TestBackend};
 use strategy::records;
 use tracer::{
     model::{Model, Snapshot},
     record::{Record, Sample, ThreadSample},
     report::{self, Report},
+    tui::{
+        Options,
+        app::{App, Msg},
+        view,
+    },
 };
 use tracer_common::{Edge, Nanos, Pid, State, SyscallNr, ThreadRow, Tid};
 
@@ -39,8 +49,19 @@ proptest! {
     fn any_sequence_of_records_can_be_folded_and_shown(all in vec(records(), 0..200)) {
         let snapshot = fold(&all);
         prop_assert!(!report::text(&snapshot).is_empty());
+        let lost = snapshot.quality.lost_total();
+        prop_assert!(snapshot.quality.lost.iter().all(|(_, count)| lost >= *count));
         let json = Report::new(&snapshot).json();
         prop_assert!(json.is_ok_and(|json| json.contains("tracer.report/1")));
+    }
+
+    #[test]
+    fn the_dashboard_draws_whatever_was_folded(all in vec(records(), 0..100), width in 1..150u16, height in 1..50u16) {
+        let options = Options { color: true, follow: true, title: "live".into() };
+        let mut app = App::new(options, None);
+        app.update(Msg::Snapshot(Arc::new(fold(&all))));
+        let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+        prop_assert!(terminal.draw(|frame| view::draw(frame, &app)).is_ok());
     }
 
     #[test]

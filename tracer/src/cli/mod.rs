@@ -40,9 +40,14 @@ Examples:
 
 The target is only read: it is never stopped, signalled, written to or injected into.
 
-Exit status: 0 good · 2 usage, or an output that cannot be written · 3 privilege missing · 4 the kernel lacks
-something · 5 target not found, or gone before attaching · 6 recording damaged or unsupported · 7 more lost than
---max-loss"
+Exit status:
+  0  good
+  2  usage, or an output that cannot be written
+  3  a privilege is missing
+  4  the kernel lacks something
+  5  target not found, or gone before attaching
+  6  recording damaged or unsupported
+  7  more was lost than --max-loss allows"
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -75,7 +80,7 @@ struct Tracing {
     /// Time between two readings of the counters
     #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = interval)]
     interval: Duration,
-    /// Which probes: `light` hooks no system call, `default` counts them, `full` is all there are
+    /// Which probes: `light` hooks no system call, `default` counts them, `full` is all there are (so far the same)
     #[arg(long, value_name = "PROFILE", default_value = "default")]
     profile: Profile,
     /// Switch a group of probes on (process, sched, syscall)

@@ -36,6 +36,9 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
     if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
         return Err(Failure::NoTerminal.into());
     }
+    if arguments.tracing.verbose > 0 && arguments.tracing.log_file.is_none() {
+        return Err(Failure::Usage("the screen is taken: -v needs --log-file FILE here").into());
+    }
     if let Some(path) = &arguments.record {
         may_write(path)?;
     }

@@ -176,7 +176,9 @@ impl Quality {
     /// Everything lost, whatever the reason.
     #[must_use]
     pub fn lost_total(&self) -> u64 {
-        self.lost.iter().map(|(_, count)| count).sum()
+        self.lost
+            .iter()
+            .fold(0, |sum: u64, (_, count)| sum.saturating_add(*count))
     }
 }
 

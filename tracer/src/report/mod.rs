@@ -242,12 +242,12 @@ pub fn not_measured(snapshot: &Snapshot) -> Vec<NotMeasured> {
 }
 
 fn syscalls_were_probed(snapshot: &Snapshot) -> bool {
-    use crate::record::ProbeStatus;
+    use crate::record::ProbeStatus::{Attached, Degraded};
     snapshot
         .quality
         .probes
         .iter()
-        .any(|probe| probe.name == "sys_exit" && probe.status == ProbeStatus::Attached)
+        .any(|probe| probe.name == "sys_exit" && matches!(probe.status, Attached | Degraded))
 }
 
 impl Report {
