@@ -49,6 +49,8 @@ impl LossReason {
     pub const UNKNOWN_RECORD: Self = Self(36);
     /// A recording ends without its closing part: it was cut, or its writer was killed.
     pub const CUT_RECORDING: Self = Self(37);
+    /// The kernel skipped a run of a probe, for any process: another run on the same CPU had been preempted.
+    pub const PROBE_SKIPPED: Self = Self(38);
 
     /// The name used in reports, in the words of the JSON report's `quality.lost[].what`.
     #[must_use]
@@ -65,6 +67,7 @@ impl LossReason {
             Self::DAMAGED_CHUNK => "recording parts: damaged",
             Self::UNKNOWN_RECORD => "recording parts: unknown kind",
             Self::CUT_RECORDING => "recording end: cut off",
+            Self::PROBE_SKIPPED => "probe runs: skipped by the kernel (of any process)",
             _ => "unknown reason",
         }
     }

@@ -104,7 +104,9 @@ impl SyscallRow {
         if duration.0 > self.max.0 {
             self.max = duration;
         }
-        if let Some(bucket) = self.buckets.get_mut(bucket_index(duration.0) as usize) {
+        // Opaque, so that the compiler keeps the check it can prove needless: the verifier of 6.1 cannot.
+        let index = core::hint::black_box(bucket_index(duration.0) as usize);
+        if let Some(bucket) = self.buckets.get_mut(index) {
             *bucket += 1;
         }
     }

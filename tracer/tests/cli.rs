@@ -255,6 +255,28 @@ fn a_kernel_without_type_information_is_refused() {
 }
 
 #[test]
+fn a_session_that_is_refused_costs_no_recording() {
+    let Some(_kernel) = kernel_test("a_session_that_is_refused_costs_no_recording") else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let (old, new) = (dir.path().join("old.mcap"), dir.path().join("new.mcap"));
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recordings/v1-node.mcap");
+    fs::copy(&example, &old).unwrap();
+    let own = std::process::id().to_string();
+    for file in [&old, &new] {
+        let file = file.display().to_string();
+        assert_fails(
+            &["record", "-p", &own, "--btf", "/dev/null", "-o", &file],
+            4,
+            &["lacks"],
+        );
+    }
+    assert_eq!(fs::read(&old).unwrap(), fs::read(&example).unwrap());
+    assert!(!new.exists(), "an empty file was left behind");
+}
+
+#[test]
 fn doctor_lists_every_probe() {
     let Some(_kernel) = kernel_test("doctor_lists_every_probe") else {
         return;

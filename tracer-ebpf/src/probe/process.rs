@@ -14,10 +14,11 @@ use crate::{
     task::Task,
 };
 
-/// `trace_sched_process_fork(parent, child)`, on the parent: any new thread or process.
-#[raw_tracepoint(tracepoint = "sched_process_fork")]
-pub(crate) fn sched_process_fork(ctx: RawTracePointContext) -> i32 {
-    let _ = forked(&ctx);
+/// `trace_sched_wakeup_new(child)`, on the parent: any new thread or process, before it first runs. Not
+/// `sched_process_fork`: since Linux 7.1 that one can be preempted and then skipped; here a run-queue lock is held.
+#[raw_tracepoint(tracepoint = "sched_wakeup_new")]
+pub(crate) fn sched_wakeup_new(ctx: RawTracePointContext) -> i32 {
+    let _ = created(&ctx);
     0
 }
 
@@ -36,10 +37,10 @@ pub(crate) fn sched_process_exit(ctx: RawTracePointContext) -> i32 {
 }
 
 #[inline(always)]
-fn forked(ctx: &RawTracePointContext) -> Option<()> {
+fn created(ctx: &RawTracePointContext) -> Option<()> {
     let (parent, _) = emit::current();
     let target = target(parent)?;
-    let child = Task(ctx.arg(1));
+    let child = Task(ctx.arg(0));
     let (pid, tid) = (child.pid()?, child.tid()?);
     let at = now();
     if pid != parent && (target.follow_children == 0 || !follow(pid, at)) {

@@ -30,13 +30,6 @@ pub(crate) fn sched_wakeup(ctx: RawTracePointContext) -> i32 {
     0
 }
 
-/// `trace_sched_wakeup_new(p)`: `p` was created and became runnable.
-#[raw_tracepoint(tracepoint = "sched_wakeup_new")]
-pub(crate) fn sched_wakeup_new(ctx: RawTracePointContext) -> i32 {
-    let _ = woken(Task(ctx.arg(0)));
-    0
-}
-
 /// The outgoing thread is still the current one, so its saved registers tell what it waits in.
 #[inline(always)]
 fn switched_out(preempted: bool, task_state: u32) -> Option<()> {

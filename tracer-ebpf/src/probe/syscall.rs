@@ -25,9 +25,19 @@ fn entered(ctx: &RawTracePointContext) -> Option<()> {
     let (pid, tid) = emit::current();
     let target = target(pid)?;
     let row = count::thread(pid, tid, &target)?;
+    let before = row.syscall;
     row.syscall = SyscallNr(ctx.arg(1));
     row.syscall_entered = now();
-    Some(())
+    if before == SyscallNr::NONE || before == SyscallNr::UNSEEN {
+        return Some(());
+    }
+    // The kernel skipped the exit of the call before (see `Kernel::skipped`): it is counted all the same.
+    let key = SyscallKey {
+        first: row.first,
+        tid,
+        nr: before,
+    };
+    count::syscall(key, None, 0)
 }
 
 #[inline(always)]
@@ -35,25 +45,36 @@ fn returned(ctx: &RawTracePointContext) -> Option<()> {
     let (pid, tid) = emit::current();
     let target = target(pid)?;
     let row = count::thread(pid, tid, &target)?;
-    let (nr, duration) = match row.syscall {
+    let at = now();
+    // `NONE` where the registers do not say: `rt_sigreturn` has cleared them.
+    let registers = syscall_of(ctx.arg(0)).unwrap_or(SyscallNr::NONE);
+    let entered = row.syscall;
+    row.syscall = SyscallNr::UNSEEN;
+    if entered == SyscallNr::NONE {
         // A new thread's first return is its parent's clone, not a call of its own.
-        SyscallNr::NONE => return None,
-        // Met in the middle of a call: the registers still say which, nothing says since when.
-        SyscallNr::UNSEEN => (syscall_of(ctx.arg(0)), None),
-        nr => {
-            let duration = now().since(row.syscall_entered);
-            if duration.is_none() {
-                count::lost(LossReason::CLOCK_SKEW);
-            }
-            (Some(nr), duration)
+        return None;
+    }
+    let seen =
+        entered != SyscallNr::UNSEEN && (registers == entered || registers == SyscallNr::NONE);
+    let (nr, duration) = if seen {
+        let duration = at.since(row.syscall_entered);
+        if duration.is_none() {
+            count::lost(LossReason::CLOCK_SKEW);
         }
+        (entered, duration)
+    } else {
+        // Met in the middle of the call, or the kernel skipped its entry: the registers still say which,
+        // nothing says since when.
+        (registers, None)
     };
-    row.syscall = SyscallNr::NONE;
+    if nr == SyscallNr::NONE {
+        return None;
+    }
     count::syscall(
         SyscallKey {
             first: row.first,
             tid,
-            nr: nr?,
+            nr,
         },
         duration,
         ctx.arg(1),

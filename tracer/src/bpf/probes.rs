@@ -77,9 +77,9 @@ const fn raw(name: &'static str, arguments: u32) -> Attach {
 /// The probes, in the order in which they are attached: a thread's creation is watched before its time is.
 pub const PROBES: &[Probe] = &[
     Probe {
-        name: "sched_process_fork",
+        name: "sched_wakeup_new",
         group: Group::Process,
-        attach: raw("sched_process_fork", 2),
+        attach: raw("sched_wakeup_new", 1),
         since: "6.1",
         cost: "once per new thread or process",
         gives: "new threads and child processes",
@@ -115,14 +115,6 @@ pub const PROBES: &[Probe] = &[
         since: "6.1",
         cost: "per wake-up",
         gives: "run queue latency",
-    },
-    Probe {
-        name: "sched_wakeup_new",
-        group: Group::Sched,
-        attach: raw("sched_wakeup_new", 1),
-        since: "6.1",
-        cost: "per new thread",
-        gives: "run queue latency of new threads",
     },
     Probe {
         name: "sys_enter",

@@ -3,7 +3,11 @@
 //! Dropping it detaches everything; so does the end of this process, `kill -9` included, because the kernel
 //! closes what nobody holds.
 
-use std::{collections::BTreeSet, os::fd::AsFd as _, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd},
+    path::PathBuf,
+};
 
 use aya::{
     Btf, Ebpf, EbpfError, EbpfLoader,
@@ -302,6 +306,19 @@ impl Kernel {
         )
     }
 
+    /// Runs of a probe that the kernel skipped, for any process, since it was loaded. A program does not run on
+    /// a CPU on which another run of it was preempted: seen from Linux 7.1 on, at system calls from 7.2 on.
+    #[must_use]
+    pub fn skipped(&self) -> u64 {
+        let Some(programs) = &self.programs else {
+            return 0;
+        };
+        PROBES
+            .iter()
+            .filter_map(|probe| misses(programs.program(probe.name)?.fd().ok()?.as_fd()))
+            .sum()
+    }
+
     /// What the kernel side lost since it was loaded, by reason.
     #[must_use]
     pub fn losses(&self) -> Vec<(LossReason, u64)> {
@@ -326,6 +343,16 @@ fn whole<T>(copy: impl Fn() -> Result<T, MapError>, is_whole: impl Fn(&T) -> boo
         }
     }
     Read::Torn
+}
+
+/// Linux 6.12, `kernel/bpf/syscall.c`, `bpf_prog_show_fdinfo`.
+fn misses(program: BorrowedFd<'_>) -> Option<u64> {
+    let path = format!("/proc/self/fdinfo/{}", program.as_raw_fd());
+    let info = std::fs::read_to_string(path).ok()?;
+    let line = info
+        .lines()
+        .find_map(|line| line.strip_prefix("recursion_misses:"))?;
+    line.trim().parse().ok()
 }
 
 fn take<M: TryFrom<aya::maps::Map, Error = MapError>>(

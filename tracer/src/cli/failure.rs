@@ -5,7 +5,7 @@ use std::{error::Error, ffi::OsString, fmt::Write as _, io, path::PathBuf};
 use thiserror::Error;
 
 use crate::{
-    bpf::LoadError,
+    bpf::{LoadError, kernel::OLDEST},
     human,
     pipeline::SessionError,
     recording::RecordingError,
@@ -203,7 +203,7 @@ fn advice(error: &(dyn Error + 'static)) -> Option<String> {
     }
     if let Some(LoadError::Kernel { lacks }) = error.downcast_ref::<LoadError>() {
         return Some(format!(
-            "needed: {}\ntry: tracer doctor, for everything that is needed",
+            "needed: {}; tracer is meant for Linux {OLDEST} and later\ntry: tracer doctor, for everything that is needed",
             lacks.since
         ));
     }

@@ -1,6 +1,8 @@
 //! The recorder's thread: takes records in batches, writes them, and makes them safe each second.
 
 use std::{
+    fs::OpenOptions,
+    path::PathBuf,
     sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     thread::JoinHandle,
     time::Duration,
@@ -17,6 +19,40 @@ const QUEUE: usize = 64;
 const KEPT_BACK: usize = 500_000;
 /// What was written is readable after at most this time, `kill -9` included.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
+
+/// A file that will hold a recording. Claimed before attaching, because an output that cannot be written must not
+/// cost the target anything; emptied only after, because a session that was refused must not cost an older recording.
+pub(super) struct Output {
+    path: PathBuf,
+    /// It was not there before.
+    is_new: bool,
+}
+
+impl Output {
+    /// Makes sure that the file can be written, without changing it.
+    pub(super) fn claim(path: PathBuf) -> Result<Self, RecordingError> {
+        let is_new = !path.exists();
+        match OpenOptions::new().append(true).create(true).open(&path) {
+            Ok(_) => Ok(Self { path, is_new }),
+            Err(source) => Err(RecordingError::Create { path, source }),
+        }
+    }
+
+    /// Begins the recording.
+    pub(super) fn create(mut self) -> Result<Writer, RecordingError> {
+        self.is_new = false;
+        Writer::create(&self.path)
+    }
+}
+
+impl Drop for Output {
+    /// Leaves no empty file of a session that never began.
+    fn drop(&mut self) {
+        if self.is_new {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
 
 /// The sending end.
 pub(super) struct Recorder {

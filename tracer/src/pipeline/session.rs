@@ -9,12 +9,12 @@ use tokio::{
 };
 use tracer_common::{LossReason, Pid};
 
-use super::recorder::Recorder;
+use super::recorder::{self, Recorder};
 use crate::{
     bpf::LoadError,
     model::{Model, Snapshot},
     record::{Loss, Record},
-    recording::{RecordingError, Writer},
+    recording::RecordingError,
     source::live::{self, Live},
 };
 
@@ -71,8 +71,11 @@ impl Session {
     /// # Errors
     /// When the recording cannot be created, or the kernel side cannot be loaded, or the targets are gone.
     pub async fn start(plan: Plan) -> Result<Self, SessionError> {
-        // Before attaching: an output that cannot be written must not cost the target anything.
-        let writer = plan.record_to.as_deref().map(Writer::create).transpose()?;
+        let output = plan
+            .record_to
+            .clone()
+            .map(recorder::Output::claim)
+            .transpose()?;
         let (publish, snapshots) = watch::channel(Arc::new(Snapshot::default()));
         let (stop, stopped) = watch::channel(false);
         let (attached, is_attached) = oneshot::channel();
@@ -80,7 +83,7 @@ impl Session {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
-            runtime.block_on(run(plan, writer, &publish, stopped, attached))
+            runtime.block_on(run(plan, output, &publish, stopped, attached))
         };
         let thread = std::thread::Builder::new()
             .name("tracer-session".into())
@@ -158,19 +161,22 @@ impl Sinks {
 
 async fn run(
     plan: Plan,
-    writer: Option<Writer>,
+    output: Option<recorder::Output>,
     publish: &watch::Sender<Arc<Snapshot>>,
     mut stopped: watch::Receiver<bool>,
     attached: oneshot::Sender<()>,
 ) -> Result<Ended, SessionError> {
     let interval = Duration::from_nanos(plan.live.interval.0);
     let mut records = Vec::new();
-    let recorder = writer.map(Recorder::start).transpose()?;
     let asked = Instant::now();
     let mut live = Live::attach(&plan.targets, plan.live, &mut records)?;
     if !live.any_found() {
         return Err(SessionError::Gone);
     }
+    let recorder = match output {
+        Some(output) => Some(Recorder::start(output.create()?)?),
+        None => None,
+    };
     let begun = Instant::now();
     log::info!(
         "attached to {} processes in {:?}",

@@ -288,6 +288,7 @@ impl Live {
         }
         self.forget_exited();
         self.sample_agent(out);
+        self.take_skipped();
         for (reason, count) in self.kernel.losses() {
             if count > 0 {
                 self.losses.insert(reason, count);
@@ -449,8 +450,17 @@ impl Live {
     /// Detaches, then reads what is left: nothing changes any more, so nothing is missed.
     pub fn finish(mut self, out: &mut Vec<Record>) {
         self.drain(out);
+        // The count goes with the programs.
+        self.take_skipped();
         self.kernel.detach();
         self.tick(out);
+    }
+
+    fn take_skipped(&mut self) {
+        let count = self.kernel.skipped();
+        if count > 0 {
+            self.losses.insert(LossReason::PROBE_SKIPPED, count);
+        }
     }
 }
 
