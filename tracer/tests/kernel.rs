@@ -190,19 +190,17 @@ fn waits_are_as_long_as_the_waiting_thread_says_and_for_the_right_reason() {
     assert_balanced(&got);
     for (state, answer) in answers {
         let waiter = thread(&got, number(&answer, "tid"));
-        // The thread's own clock runs on while it waits for a CPU after it was woken.
-        let off_cpu = waiter.times.of(state).0 + waiter.times.of(State::RUNNABLE).0;
-        assert_close(
-            &format!("{answer}"),
-            off_cpu,
-            number(&answer, "wall_ns"),
-            0.02,
-        );
+        let wall = number(&answer, "wall_ns");
+        let (blocked, runnable) = (waiter.times.of(state).0, waiter.times.of(State::RUNNABLE).0);
+        // The thread's own clock runs on while it waits for a CPU after it was woken; it does not run while the
+        // thread waits for one before its first and after its last line.
+        assert!(blocked <= wall + wall / 50, "{answer}: {:?}", waiter.times);
         assert!(
-            waiter.times.of(State::RUNNABLE).0 < 30_000_000,
-            "{:?}",
+            blocked + runnable >= wall - wall / 50,
+            "{answer}: {:?}",
             waiter.times
         );
+        assert!(blocked >= wall / 2, "{answer}: {:?}", waiter.times);
     }
 }
 
@@ -247,7 +245,7 @@ fn a_thread_met_inside_a_call_is_charged_to_it_from_attach_on() {
         return;
     };
     let mut truth = Workload::truth();
-    let holding = truth.ask("hold-syscall 800");
+    let holding = truth.ask("hold-syscall 2500");
     let session = ByHand::attach(truth.pid(), bpf::Options::default());
     let joined = truth.ask("join");
     let got = session.finish();
@@ -258,8 +256,15 @@ fn a_thread_met_inside_a_call_is_charged_to_it_from_attach_on() {
         left > 100_000_000,
         "the machine was too slow to meet it asleep: {left} ns left"
     );
-    let slept = holder.times.of(State::SLEEP).0 + holder.times.of(State::RUNNABLE).0;
-    assert_close("sleep since attach", slept, left, 0.02);
+    let (slept, runnable) = (
+        holder.times.of(State::SLEEP).0,
+        holder.times.of(State::RUNNABLE).0,
+    );
+    assert!(
+        slept <= left + left / 50 && slept + runnable >= left - left / 50,
+        "{left} left: {:?}",
+        holder.times
+    );
     assert_eq!(holder.times.of(State::UNKNOWN).0, 0);
     // The call is known to have returned, but not how long it took.
     let nanosleep = call(&got, number_name(&holding));
@@ -418,19 +423,26 @@ fn cpu_time_and_run_queue_latency_agree_with_the_schedulers_own_books() {
             .flat_map(|view| states.iter().map(|&state| view.times.of(state).0))
             .sum()
     };
-    assert_close(
-        "on-CPU time",
-        ours(&[State::ON_CPU]),
-        after.0 - before.0,
-        0.05,
-    );
-    // The kernel charges the switch itself to one side or the other; 3,000 of them take some milliseconds.
-    let (runnable, theirs) = (
-        ours(&[State::RUNNABLE, State::PREEMPTED]),
-        after.1 - before.1,
-    );
-    assert!(
-        runnable.abs_diff(theirs) < theirs / 20 + 20_000_000,
-        "run queue: {runnable} against {theirs}"
-    );
+    // The kernel takes its time when a switch begins, the tracepoint sits in its middle: some microseconds for each,
+    // more when the CPU comes out of idle with cold caches. Threads with few switches are held to 2 % elsewhere.
+    let switches: u64 = got
+        .threads
+        .iter()
+        .map(|view| view.times.voluntary + view.times.involuntary)
+        .sum();
+    for (what, states, theirs) in [
+        ("on-CPU", &[State::ON_CPU][..], after.0 - before.0),
+        (
+            "run queue",
+            &[State::RUNNABLE, State::PREEMPTED],
+            after.1 - before.1,
+        ),
+    ] {
+        let ours = ours(states);
+        let slack = theirs / 50 + switches * 15_000;
+        assert!(
+            ours.abs_diff(theirs) < slack,
+            "{what}: {ours} against {theirs}, {switches} switches"
+        );
+    }
 }
