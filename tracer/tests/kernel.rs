@@ -308,6 +308,46 @@ fn a_storm_of_short_threads_is_counted_to_the_last_one() {
 }
 
 #[test]
+fn threads_and_children_born_while_attaching_are_neither_missed_nor_doubled() {
+    let Some(_kernel) =
+        kernel_test("threads_and_children_born_while_attaching_are_neither_missed_nor_doubled")
+    else {
+        return;
+    };
+    // Enough to last through loading, and no system calls: nobody takes them out of their table meanwhile.
+    let options = bpf::Options {
+        groups: vec![Group::Process, Group::Sched],
+        ..bpf::Options::default()
+    };
+    for command in ["threads 10000", "fork 1000"] {
+        let mut truth = Workload::truth();
+        truth.tell(command);
+        let session = ByHand::attach(truth.pid(), options.clone());
+        truth.answer();
+        let got = session.finish();
+        assert!(
+            got.quality.events > 0,
+            "{command} was over before tracer was attached"
+        );
+        // A second identity of a thread would have no time, or never end.
+        for view in &got.threads {
+            assert!(view.wall.0 > 0, "{command}: {view:?}");
+            assert_eq!(view.times.total(), view.wall);
+        }
+        let living = |view: &&ThreadView| view.life == Life::Alive;
+        let living: Vec<_> = got.threads.iter().filter(living).collect();
+        assert_eq!(living.len(), 1, "{command}: {living:?}");
+        assert_eq!(got.quality.lost, []);
+        let left = got
+            .processes
+            .iter()
+            .filter(|process| process.exit.is_none())
+            .count();
+        assert_eq!(left, 1, "{command}: {:?}", got.processes);
+    }
+}
+
+#[test]
 fn children_are_followed_and_their_exits_reported() {
     let Some(_kernel) = kernel_test("children_are_followed_and_their_exits_reported") else {
         return;

@@ -44,13 +44,8 @@ impl Group {
 /// How a program is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attach {
-    /// To a raw tracepoint of this name, with at least this many arguments.
-    RawTracepoint {
-        /// The tracepoint.
-        name: &'static str,
-        /// Arguments the program reads.
-        arguments: u32,
-    },
+    /// To the raw tracepoint of this name.
+    RawTracepoint(&'static str),
 }
 
 /// One probe.
@@ -70,16 +65,12 @@ pub struct Probe {
     pub gives: &'static str,
 }
 
-const fn raw(name: &'static str, arguments: u32) -> Attach {
-    Attach::RawTracepoint { name, arguments }
-}
-
 /// The probes, in the order in which they are attached: a thread's creation is watched before its time is.
 pub const PROBES: &[Probe] = &[
     Probe {
         name: "sched_wakeup_new",
         group: Group::Process,
-        attach: raw("sched_wakeup_new", 1),
+        attach: Attach::RawTracepoint("sched_wakeup_new"),
         since: "6.1",
         cost: "once per new thread or process",
         gives: "new threads and child processes",
@@ -87,7 +78,7 @@ pub const PROBES: &[Probe] = &[
     Probe {
         name: "sched_process_exec",
         group: Group::Process,
-        attach: raw("sched_process_exec", 3),
+        attach: Attach::RawTracepoint("sched_process_exec"),
         since: "6.1",
         cost: "once per exec",
         gives: "programs that replace each other",
@@ -95,7 +86,7 @@ pub const PROBES: &[Probe] = &[
     Probe {
         name: "sched_process_exit",
         group: Group::Process,
-        attach: raw("sched_process_exit", 1),
+        attach: Attach::RawTracepoint("sched_process_exit"),
         since: "6.1",
         cost: "once per exit",
         gives: "exit codes",
@@ -103,7 +94,7 @@ pub const PROBES: &[Probe] = &[
     Probe {
         name: "sched_switch",
         group: Group::Sched,
-        attach: raw("sched_switch", 4),
+        attach: Attach::RawTracepoint("sched_switch"),
         since: "6.1",
         cost: "per context switch",
         gives: "time by state, context switches",
@@ -111,7 +102,7 @@ pub const PROBES: &[Probe] = &[
     Probe {
         name: "sched_wakeup",
         group: Group::Sched,
-        attach: raw("sched_wakeup", 1),
+        attach: Attach::RawTracepoint("sched_wakeup"),
         since: "6.1",
         cost: "per wake-up",
         gives: "run queue latency",
@@ -119,7 +110,7 @@ pub const PROBES: &[Probe] = &[
     Probe {
         name: "sys_enter",
         group: Group::Syscall,
-        attach: raw("sys_enter", 2),
+        attach: Attach::RawTracepoint("sys_enter"),
         since: "6.1",
         cost: "per system call",
         gives: "durations of system calls",
@@ -127,7 +118,7 @@ pub const PROBES: &[Probe] = &[
     Probe {
         name: "sys_exit",
         group: Group::Syscall,
-        attach: raw("sys_exit", 2),
+        attach: Attach::RawTracepoint("sys_exit"),
         since: "6.1",
         cost: "per system call",
         gives: "system calls by name: count, errors, time",

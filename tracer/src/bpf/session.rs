@@ -10,7 +10,7 @@ use std::{
 };
 
 use aya::{
-    Btf, Ebpf, EbpfError, EbpfLoader,
+    Ebpf, EbpfError, EbpfLoader,
     maps::{HashMap, MapData, MapError, PerCpuArray, RingBuf},
     programs::{ProgramError, RawTracePoint},
 };
@@ -95,6 +95,9 @@ pub enum LoadError {
     },
 }
 
+/// Insert only what is not there yet (`include/uapi/linux/bpf.h`).
+const BPF_NOEXIST: u64 = 1;
+
 type Table<K, V> = HashMap<MapData, Wire<K>, Wire<V>>;
 
 /// The loaded kernel side.
@@ -143,11 +146,11 @@ impl Kernel {
         } else {
             0
         };
-        let types = Btf::parse_file(&options.btf, aya::Endianness::default()).ok();
 
         let mut loader = EbpfLoader::new();
         loader
-            .btf(types.as_ref())
+            // No relocation in the object needs the kernel's types; parsing them again would take as long as all else.
+            .btf(None)
             .override_global(name::LAYOUT, &layout, true)
             .override_global(name::SYSCALL_CLASSES, &classes, true)
             .override_global(name::LOG_LEVEL, &log_level, true);
@@ -208,17 +211,20 @@ impl Kernel {
         self.programs = None;
     }
 
-    /// Begins to trace a process: from the next instruction on, its edges are accounted.
+    /// Begins to trace a process: from the next instruction on, its edges are accounted. False when it is traced
+    /// already.
     ///
     /// # Errors
     /// When the table is full.
-    pub fn add_target(&mut self, pid: Pid, target: Target) -> Result<(), LoadError> {
-        self.targets
-            .insert(Wire(pid), Wire(target), 0)
-            .map_err(|source| LoadError::Map {
+    pub fn add_target(&mut self, pid: Pid, target: Target) -> Result<bool, LoadError> {
+        match self.targets.insert(Wire(pid), Wire(target), BPF_NOEXIST) {
+            Ok(()) => Ok(true),
+            Err(_) if self.targets.get(&Wire(pid), 0).is_ok() => Ok(false),
+            Err(source) => Err(LoadError::Map {
                 map: name::TARGETS,
                 source,
-            })
+            }),
+        }
     }
 
     /// Stops tracing a process. One that is not traced is no error.
@@ -229,7 +235,6 @@ impl Kernel {
     /// Begins the accounting of a thread that was met in the middle, unless an edge has begun it already.
     /// False when it has.
     pub fn seed_thread(&mut self, tid: Tid, row: ThreadRow) -> bool {
-        const BPF_NOEXIST: u64 = 1;
         self.threads
             .insert(Wire(tid), Wire(row), BPF_NOEXIST)
             .is_ok()
@@ -370,7 +375,7 @@ fn take<M: TryFrom<aya::maps::Map, Error = MapError>>(
 }
 
 fn attach(programs: &mut Ebpf, probe: &Probe) -> Result<(), String> {
-    let Attach::RawTracepoint { name, .. } = probe.attach;
+    let Attach::RawTracepoint(name) = probe.attach;
     let program = programs
         .program_mut(probe.name)
         .ok_or("not in the kernel object")?;

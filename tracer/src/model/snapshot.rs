@@ -162,7 +162,7 @@ pub struct Quality {
     pub lost: Vec<(LossReason, u64)>,
     /// Every probe and what became of it.
     pub probes: Vec<ProbeMeta>,
-    /// Records that made no sense (counters that ran backwards, ends without a beginning): skipped.
+    /// Records that made no sense (counters that ran backwards, the end of an unknown process): skipped.
     pub inconsistent: u64,
     /// CPU time of the agent since attach.
     pub agent_cpu: Nanos,

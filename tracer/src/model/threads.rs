@@ -74,10 +74,10 @@ impl Threads {
         true
     }
 
-    /// A thread is gone. False when nothing was known of it, or its times ran backwards.
+    /// A thread is gone. One that was met in the middle may end before anything else is said of it. False when its
+    /// times ran backwards.
     pub(super) fn end(&mut self, tid: Tid, pid: Pid, at: Nanos, exit: &ThreadExit) -> bool {
         let known = self.living.remove(&(tid, exit.first));
-        let was_known = known.is_some();
         let mut thread = known.unwrap_or(Thread {
             pid,
             ..Thread::default()
@@ -100,7 +100,7 @@ impl Threads {
         {
             self.fold(oldest);
         }
-        was_known && !backwards
+        !backwards
     }
 
     fn fold(&mut self, thread: Thread) {

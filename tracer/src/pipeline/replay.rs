@@ -37,8 +37,6 @@ const NORMAL: usize = 2;
 pub struct Replay {
     /// What the dashboard shows and asks of it.
     pub feed: Feed,
-    /// What became of the recording.
-    pub outcome: Outcome,
     thread: JoinHandle<Result<(), RecordingError>>,
 }
 
@@ -48,7 +46,7 @@ impl Replay {
     /// # Errors
     /// When it is not a recording, or the system refuses a thread.
     pub fn start(path: PathBuf) -> Result<Self, RecordingError> {
-        let (span, outcome) = span(&path)?;
+        let span = span(&path)?;
         let (publish, snapshots) = watch::channel(Arc::new(Snapshot::default()));
         let (move_on, transport) = watch::channel(Transport {
             duration: span.duration,
@@ -87,7 +85,6 @@ impl Replay {
                 transport: Some(transport),
                 commands,
             },
-            outcome,
             thread,
         })
     }
@@ -106,7 +103,7 @@ struct Span {
     duration: Nanos,
 }
 
-fn span(path: &std::path::Path) -> Result<(Span, Outcome), RecordingError> {
+fn span(path: &std::path::Path) -> Result<Span, RecordingError> {
     let mut steps = Steps::open(path)?;
     let mut started = None;
     let mut last = Nanos(0);
@@ -119,13 +116,10 @@ fn span(path: &std::path::Path) -> Result<(Span, Outcome), RecordingError> {
         last = step.tick.unwrap_or(last);
     }
     let started = started.unwrap_or_default();
-    Ok((
-        Span {
-            started,
-            duration: last.since(started).unwrap_or_default(),
-        },
-        steps.outcome(),
-    ))
+    Ok(Span {
+        started,
+        duration: last.since(started).unwrap_or_default(),
+    })
 }
 
 struct Player {

@@ -119,30 +119,40 @@ impl Live {
             losses: BTreeMap::new(),
         };
         for &target in targets {
-            let family = if live.options.follow_children {
-                process::with_descendants(target)
-            } else {
-                vec![target]
-            };
-            for pid in family {
-                live.begin(pid, started, out)?;
+            live.begin(target, out)?;
+            // A process not yet traced may have had a child since it was looked for: look until nothing is new.
+            // Children of traced ones the kernel side follows by itself.
+            let mut found_more = live.options.follow_children;
+            while found_more {
+                found_more = false;
+                for pid in process::with_descendants(target) {
+                    found_more |= live.begin(pid, out)?;
+                }
             }
         }
         Ok(live)
     }
 
-    /// Traces one process that runs already: first the kernel counts, then its threads are looked at.
-    fn begin(&mut self, pid: Pid, since: Nanos, out: &mut Vec<Record>) -> Result<(), LoadError> {
-        let follow_children = u32::from(self.options.follow_children);
-        self.kernel.add_target(
-            pid,
-            Target {
-                since,
-                follow_children,
-                reserved: 0,
-            },
-        )?;
-        for thread in process::threads(pid) {
+    /// Traces one process that runs already: first the kernel counts, then its threads are looked at. False when
+    /// it is traced already, or gone.
+    fn begin(&mut self, pid: Pid, out: &mut Vec<Record>) -> Result<bool, LoadError> {
+        // Its own clock reading, not the session's: what `/proc` says below holds from here on and no longer back.
+        let since = sys::monotonic();
+        let target = Target {
+            since,
+            follow_children: u32::from(self.options.follow_children),
+            reserved: 0,
+        };
+        if !self.kernel.add_target(pid, target)? {
+            return Ok(false);
+        }
+        let threads = process::threads(pid);
+        if threads.is_empty() {
+            // It ended before the kernel side knew it, so its exit will never be reported.
+            self.kernel.remove_target(pid);
+            return Ok(false);
+        }
+        for thread in threads {
             let row = ThreadRow::new(pid, since, thread.state, SyscallNr::UNSEEN);
             if self.kernel.seed_thread(thread.tid, row)
                 && !process::thread_is_alive(pid, thread.tid)
@@ -150,13 +160,16 @@ impl Live {
                 // It ended between the look and the row, and nothing will ever close that row.
                 self.kernel.forget_thread(thread.tid);
             }
-            self.name_thread((thread.tid, since), pid, out);
+            // Named under the identity its row has: one born meanwhile has a row of its own.
+            if let Read::Row(row) = self.kernel.thread(thread.tid) {
+                self.name_thread((thread.tid, row.first), pid, out);
+            }
         }
         self.describe(pid, Pid(0), since, out);
         if let Some(process) = self.processes.get_mut(&pid) {
             process.sample(pid, out);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Says what a process is; again after it began to run another program. One that is gone before it can be
@@ -186,10 +199,10 @@ impl Live {
         })));
     }
 
-    /// True when there was at least one thread to trace.
+    /// True when there was at least one process to trace.
     #[must_use]
     pub fn any_found(&self) -> bool {
-        !self.kernel.thread_ids().is_empty()
+        !self.processes.is_empty()
     }
 
     /// True when none of the targets is left: each has begun to exit, and each of its threads is off the CPU

@@ -91,10 +91,11 @@ pub fn classes() -> SyscallClasses {
 /// The state of a thread that blocks in `nr`.
 #[must_use]
 pub fn class_of(nr: u64) -> State {
-    usize::try_from(nr)
-        .ok()
-        .and_then(|nr| classes().get(nr).copied())
-        .unwrap_or(State::OTHER)
+    let is_it = |call: &Sysno| u64::try_from(call.id()).is_ok_and(|id| id == nr);
+    CLASSES
+        .iter()
+        .find(|(_, calls)| calls.iter().any(is_it))
+        .map_or(State::OTHER, |(state, _)| *state)
 }
 
 /// The name of a call on this machine's architecture, or `syscall_NNN`.
