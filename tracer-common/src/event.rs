@@ -3,13 +3,16 @@
 //! One line in [`events!`] gives an event its number, its payload and its place in [`Event`]. A longer payload
 //! than this version knows is the same event; a shorter one (of an older writer) reads as zero at its end; an
 //! unknown number is skipped and counted. Numbers are retired, never reused. There are no references and no
-//! strings in events but one: a thread's name at its exit, because afterwards nobody can ask for it.
+//! strings in events but one: a thread's name at its exit, because afterwards nobody can ask for it. Call stacks
+//! follow a payload on the wire as a [`crate::stack::StackTail`], and are numbers from there on.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
     id::{Nanos, Pid, Tid},
-    thread::ThreadTimes,
+    stack::StackId,
+    syscall::SyscallNr,
+    thread::{State, ThreadTimes},
 };
 
 /// The number of an event. A newtype, so that an unknown number is a value and not undefined behaviour.
@@ -99,6 +102,11 @@ events! {
     2 ThreadExit "A thread is gone, with its final times."
     3 ProcessExit "The last thread of a process began to exit."
     4 Exec "A process runs another program now."
+    5 LongWait "A thread waited for longer than the threshold, and was woken."
+    6 CpuSample "A thread was found running."
+    7 Mapped "Memory was mapped; one of several that stands for so many bytes."
+    8 Unmapped "Memory of which a `Mapped` told was unmapped."
+    9 Call "A system call returned. Only when each call is asked for."
 }
 
 /// A thread was created. The header names the creating thread.
@@ -125,6 +133,8 @@ pub struct ThreadExit {
     pub times: ThreadTimes,
     /// Its name (`comm`), padded with zeros.
     pub name: [u8; 16],
+    /// The longest it was ready and did not get a CPU.
+    pub ready_max: Nanos,
 }
 
 /// The last thread of a process began to exit.
@@ -151,9 +161,103 @@ pub struct Exec {
     pub reserved: u32,
 }
 
+/// A thread waited for longer than the threshold. The header names the waker: the current thread when it was woken.
+/// Two stacks follow on the wire: where the waiter and where the waker had called from.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct LongWait {
+    /// When the waiting thread was first accounted.
+    pub first: Nanos,
+    /// When it left its CPU.
+    pub since: Nanos,
+    /// What it waited on: the address of a futex, a descriptor; 0 when not known.
+    pub on: u64,
+    /// The thread that waited.
+    pub tid: Tid,
+    /// Its process.
+    pub pid: Pid,
+    /// Where it had called from; [`StackId::NONE`] on the wire.
+    pub stack: StackId,
+    /// Where the waker had called from; [`StackId::NONE`] on the wire.
+    pub waker_stack: StackId,
+    /// 1 when the current thread woke it in a system call of its own; 0: a timer, a signal, a device.
+    pub by_current: u32,
+    /// How it waited.
+    pub state: State,
+    /// Zero.
+    pub reserved: [u8; 3],
+}
+
+/// A thread was found running. Two stacks follow on the wire: user and kernel.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct CpuSample {
+    /// Its user stack; [`StackId::NONE`] on the wire.
+    pub stack: StackId,
+    /// Its kernel stack; [`StackId::NONE`] on the wire, and while it runs its own code.
+    pub kernel_stack: StackId,
+    /// CPU time it stands for, in nanoseconds.
+    pub period: u64,
+}
+
+/// Memory was mapped. One user stack follows on the wire.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Mapped {
+    /// Where.
+    pub address: u64,
+    /// How much, in bytes.
+    pub bytes: u64,
+    /// Bytes of memory calls it stands for: those since the one before on this thread.
+    pub weight: u64,
+    /// Where it was called from; [`StackId::NONE`] on the wire.
+    pub stack: StackId,
+    /// Which call: [`crate::table::MemoryCall`].
+    pub what: u32,
+}
+
+/// Memory of which a [`Mapped`] told was unmapped.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Unmapped {
+    /// Where it began.
+    pub address: u64,
+    /// How much, in bytes.
+    pub bytes: u64,
+}
+
+/// A system call returned.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Call {
+    /// Time inside in nanoseconds; `u64::MAX` when its entry was not seen.
+    pub duration: u64,
+    /// What it returned.
+    pub result: i64,
+    /// Which.
+    pub nr: SyscallNr,
+    /// Zero.
+    pub reserved: u32,
+}
+
 const _: () = assert!(size_of::<EventHeader>() == 24);
+const _: () = assert!(size_of::<LongWait>() == 48);
+const _: () = assert!(size_of::<CpuSample>() == 16);
+const _: () = assert!(size_of::<Mapped>() == 32);
+const _: () = assert!(size_of::<Unmapped>() == 16);
+const _: () = assert!(size_of::<Call>() == 24);
 const _: () = assert!(size_of::<ThreadStart>() == 8);
-const _: () = assert!(size_of::<ThreadExit>() == 176);
+const _: () = assert!(size_of::<ThreadExit>() == 184);
 const _: () = assert!(size_of::<ProcessExit>() == 8);
 const _: () = assert!(size_of::<Exec>() == 8);
 

@@ -9,16 +9,21 @@
 
 pub mod config;
 pub mod event;
+pub mod futex;
 pub mod hist;
 pub mod id;
 pub mod loss;
 pub mod name;
+pub mod stack;
 pub mod syscall;
+pub mod table;
 pub mod thread;
 
 pub use config::Layout;
 pub use event::{Event, EventHeader, EventKind, Payload};
 pub use id::{Nanos, Pid, Tid};
 pub use loss::LossReason;
+pub use stack::{StackId, StackTail};
 pub use syscall::{SyscallKey, SyscallNr, SyscallRow};
+pub use table::{Table, TableNr};
 pub use thread::{Edge, State, Target, ThreadRow, ThreadTimes};

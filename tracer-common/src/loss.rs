@@ -37,6 +37,23 @@ impl LossReason {
     /// Two CPUs' clocks disagreed about the order of two edges; that interval is not charged.
     pub const CLOCK_SKEW: Self = Self(4);
 
+    /// The table of futexes had no room: a wait is not charged to its address.
+    pub const LOCK_TABLE_FULL: Self = Self(5);
+    /// The table of pairs of waiter and waker had no room.
+    pub const WAKE_TABLE_FULL: Self = Self(6);
+    /// The table of descriptors had no room: a read or write is not charged to its descriptor.
+    pub const FILE_TABLE_FULL: Self = Self(7);
+    /// The table of epoll descriptors had no room.
+    pub const POLL_TABLE_FULL: Self = Self(8);
+    /// The table of memory calls had no room.
+    pub const MEMORY_TABLE_FULL: Self = Self(9);
+    /// The table of errors had no room.
+    pub const ERROR_TABLE_FULL: Self = Self(10);
+    /// More long waits than are sent per second and CPU: counted, not sent.
+    pub const LONG_WAITS_LIMITED: Self = Self(11);
+    /// The table of stacks of waiting threads had no room.
+    pub const STACK_TABLE_FULL: Self = Self(12);
+
     /// The recorder could not keep up and dropped records.
     pub const RECORDER_BEHIND: Self = Self(32);
     /// An event arrived that this version cannot decode.
@@ -52,6 +69,9 @@ impl LossReason {
     /// The kernel skipped a run of a probe, for any process: another run on the same CPU had been preempted.
     pub const PROBE_SKIPPED: Self = Self(38);
 
+    /// More different stacks than are kept: shown without one.
+    pub const STACKS_FOLDED: Self = Self(39);
+
     /// The name used in reports, in the words of the JSON report's `quality.lost[].what`.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -61,6 +81,15 @@ impl LossReason {
             Self::SYSCALL_TABLE_FULL => "syscalls: table full",
             Self::TARGET_TABLE_FULL => "child processes: table full",
             Self::CLOCK_SKEW => "intervals: clock skew between CPUs",
+            Self::LOCK_TABLE_FULL => "futex waits by address: table full",
+            Self::WAKE_TABLE_FULL => "wake-ups by waiter and waker: table full",
+            Self::FILE_TABLE_FULL => "reads and writes by descriptor: table full",
+            Self::POLL_TABLE_FULL => "waits by epoll descriptor: table full",
+            Self::MEMORY_TABLE_FULL => "memory calls: table full",
+            Self::ERROR_TABLE_FULL => "errors by errno: table full",
+            Self::LONG_WAITS_LIMITED => "long waits: over the limit per second",
+            Self::STACK_TABLE_FULL => "stacks of waiting threads: table full",
+            Self::STACKS_FOLDED => "stacks: more kinds than are kept",
             Self::RECORDER_BEHIND => "records: recorder behind",
             Self::UNKNOWN_EVENT => "events: unknown kind",
             Self::TORN_READ => "counter rows: torn read",

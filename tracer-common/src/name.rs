@@ -11,9 +11,24 @@ pub const THREADS: &str = "THREADS";
 /// Hash of `SyscallKey` → `SyscallRow`.
 pub const SYSCALLS: &str = "SYSCALLS";
 
+/// Array of `u64` by `pid % MAYBE_SLOTS`: not 0 where there may be a target. The first question of every program.
+pub const MAYBE: &str = "MAYBE";
+/// Slots of `MAYBE`: a power of two. 512 KiB.
+pub const MAYBE_SLOTS: u32 = 65_536;
+/// Hash of `Tid` → `WaitStack`: where threads that wait have called from.
+pub const STACKS: &str = "STACKS";
+/// Hash of `Pid` → end of its heap.
+pub const BREAKS: &str = "BREAKS";
+/// Array of one `Control`: what the agent changes while programs run.
+pub const CONTROL: &str = "CONTROL";
+
 /// Read-only global of type `Layout`.
 pub const LAYOUT: &str = "LAYOUT";
 /// Read-only global of type `SyscallClasses`.
 pub const SYSCALL_CLASSES: &str = "SYSCALL_CLASSES";
+/// Read-only global of type `CallKinds`.
+pub const CALL_KINDS: &str = "CALL_KINDS";
+/// Read-only global of type `Settings`.
+pub const SETTINGS: &str = "SETTINGS";
 /// Read-only global of `aya-log`: the most verbose level that is sent.
 pub const LOG_LEVEL: &str = "AYA_LOG_LEVEL";

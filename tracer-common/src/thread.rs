@@ -7,8 +7,9 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
-    id::{Nanos, Pid},
+    id::{Nanos, Pid, Tid},
     syscall::SyscallNr,
+    table::LockKind,
 };
 
 /// What a thread is doing. A number on the wire; unknown numbers are shown as [`State::OTHER`].
@@ -54,18 +55,48 @@ impl State {
     pub const PAGE_FAULT: Self = Self(8);
     /// Off-CPU in nanosleep.
     pub const SLEEP: Self = Self(9);
-    /// Off-CPU because the cgroup's CPU quota is used up. Not yet told apart from [`State::OTHER`].
+    /// Ready, but the cgroup's CPU quota is used up.
     pub const THROTTLED: Self = Self(10);
     /// Off-CPU for any other reason.
     pub const OTHER: Self = Self(11);
     /// Gone. Takes no time.
     pub const DEAD: Self = Self(12);
 
+    /// Not a state but a question: what a thread waits for in this call depends on what its descriptor is.
+    pub const BY_FILE: Self = Self(15);
+
+    /// The state of a thread that blocks on a file of this mode (`inode.i_mode`, `stat.st_mode`).
+    /// <https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/stat.h#L9>
+    #[must_use]
+    #[inline(always)]
+    pub fn of_file(mode: u32) -> Self {
+        const S_IFMT: u32 = 0o170_000;
+        const S_IFSOCK: u32 = 0o140_000;
+        const S_IFREG: u32 = 0o100_000;
+        const S_IFBLK: u32 = 0o060_000;
+        const S_IFDIR: u32 = 0o040_000;
+        let kind = mode & S_IFMT;
+        if kind == S_IFSOCK {
+            Self::NETWORK
+        } else if kind == S_IFREG || kind == S_IFBLK || kind == S_IFDIR {
+            Self::DISK
+        } else {
+            Self::OTHER
+        }
+    }
+
     /// True for the states of a thread that is blocked: only these end with a wake-up.
     #[must_use]
     #[inline(always)]
     pub fn is_blocked(self) -> bool {
-        self.0 >= Self::FUTEX.0 && self.0 < Self::DEAD.0
+        self.0 >= Self::FUTEX.0 && self.0 < Self::DEAD.0 && self.0 != Self::THROTTLED.0
+    }
+
+    /// True for the states of a thread that only waits to get a CPU.
+    #[must_use]
+    #[inline(always)]
+    pub fn is_ready(self) -> bool {
+        self.0 == Self::RUNNABLE.0 || self.0 == Self::PREEMPTED.0 || self.0 == Self::THROTTLED.0
     }
 }
 
@@ -76,8 +107,8 @@ pub enum Edge {
     SwitchIn,
     /// It lost its CPU and is now in this state.
     SwitchOut(State),
-    /// It became runnable.
-    Wakeup,
+    /// It became runnable, or it would be if its quota were not used up: then it is [`State::THROTTLED`].
+    Wakeup(State),
 }
 
 /// Time by state, and how often the thread left its CPU. Cumulative since the thread was first accounted.
@@ -130,6 +161,8 @@ pub struct ThreadRow {
     state_since: u64,
     /// Closed intervals.
     pub times: ThreadTimes,
+    /// The longest it was ready and did not get a CPU.
+    pub ready_max: Nanos,
     /// When the system call the thread is in was entered; 0 when that was not seen.
     pub syscall_entered: Nanos,
     /// The system call the thread is in.
@@ -138,7 +171,20 @@ pub struct ThreadRow {
     pub pid: Pid,
     /// CPU the thread last ran on plus one; 0 when that was not seen.
     pub cpu: u32,
-    reserved: u32,
+    /// Who is waking it; 0 when no thread in a system call of its own does. Set before the wake-up edge.
+    pub waker: Tid,
+    /// What it waits on while it is blocked: the address of a futex, an epoll descriptor; 0 when not known.
+    pub waiting_on: u64,
+    /// What kind of futex it waits on.
+    pub lock_kind: LockKind,
+    /// 1 when the stack of the wait that goes on was kept.
+    pub has_stack: u32,
+    /// From when on the stack of a wait may be taken again.
+    pub stack_at: Nanos,
+    /// When it was woken from the wait it returns from; 0 when the call did not block.
+    pub woken_at: Nanos,
+    /// Bytes asked for in memory calls since the last one whose stack was sent.
+    pub unsent_bytes: u64,
 }
 
 impl ThreadRow {
@@ -155,11 +201,18 @@ impl ThreadRow {
                 involuntary: 0,
                 migrations: 0,
             },
+            ready_max: Nanos(0),
             syscall_entered: Nanos(0),
             syscall,
             pid,
             cpu: 0,
-            reserved: 0,
+            waker: Tid(0),
+            waiting_on: 0,
+            lock_kind: LockKind::PRIVATE,
+            has_stack: 0,
+            stack_at: Nanos(0),
+            woken_at: Nanos(0),
+            unsent_bytes: 0,
         }
     }
 
@@ -183,20 +236,20 @@ impl ThreadRow {
     pub fn apply(&mut self, edge: Edge, at: Nanos) -> bool {
         let held = self.state();
         let (charged, next) = match edge {
-            Edge::Wakeup => {
+            Edge::Wakeup(next) => {
                 // A thread that is on a CPU or runnable already is not woken: try_to_wake_up() reports it
                 // all the same when the thread was only about to sleep.
                 if !held.is_blocked() && held != State::UNKNOWN {
                     return true;
                 }
-                (held, State::RUNNABLE)
+                (held, next)
             }
             // Each edge proves what a thread met in the middle had been doing since: one that gets a CPU
             // without having been woken was waiting for it, one that leaves its CPU was on it.
             Edge::SwitchIn if held == State::UNKNOWN => (State::RUNNABLE, State::ON_CPU),
             Edge::SwitchIn => (held, State::ON_CPU),
             Edge::SwitchOut(next) => {
-                if next == State::PREEMPTED {
+                if next == State::PREEMPTED || next == State::THROTTLED {
                     self.times.involuntary += 1;
                 } else {
                     self.times.voluntary += 1;
@@ -220,6 +273,9 @@ impl ThreadRow {
             .get_mut((charged.0 as usize) & (STATES - 1))
         {
             *time += elapsed;
+        }
+        if charged.is_ready() && elapsed > self.ready_max.0 {
+            self.ready_max = Nanos(elapsed);
         }
         self.state_since = pack(next, now);
         in_order
@@ -265,7 +321,7 @@ pub struct Target {
 }
 
 const _: () = assert!(size_of::<ThreadTimes>() == 152);
-const _: () = assert!(size_of::<ThreadRow>() == 192);
+const _: () = assert!(size_of::<ThreadRow>() == 240);
 const _: () = assert!(size_of::<Target>() == 16);
 
 #[cfg(test)]
@@ -280,7 +336,7 @@ mod tests {
     fn a_wait_is_split_into_blocked_and_runnable() {
         let mut row = row(State::ON_CPU);
         assert!(row.apply(Edge::SwitchOut(State::FUTEX), Nanos(110)));
-        assert!(row.apply(Edge::Wakeup, Nanos(150)));
+        assert!(row.apply(Edge::Wakeup(State::RUNNABLE), Nanos(150)));
         assert!(row.apply(Edge::SwitchIn, Nanos(157)));
         let times = row.times_at(Nanos(160));
         assert_eq!(
@@ -295,7 +351,7 @@ mod tests {
         for (edge, proved) in [
             (Edge::SwitchOut(State::EPOLL), State::ON_CPU),
             (Edge::SwitchIn, State::RUNNABLE),
-            (Edge::Wakeup, State::UNKNOWN),
+            (Edge::Wakeup(State::RUNNABLE), State::UNKNOWN),
         ] {
             let mut row = row(State::UNKNOWN);
             row.apply(edge, Nanos(130));
@@ -307,15 +363,23 @@ mod tests {
     fn a_wakeup_of_a_running_thread_changes_nothing() {
         for state in [State::ON_CPU, State::RUNNABLE, State::PREEMPTED] {
             let mut row = row(state);
-            assert!(row.apply(Edge::Wakeup, Nanos(130)));
+            assert!(row.apply(Edge::Wakeup(State::RUNNABLE), Nanos(130)));
             assert_eq!((row.state(), row.since()), (state, Nanos(100)));
         }
     }
 
     #[test]
+    fn what_a_read_waits_for_depends_on_the_file() {
+        assert_eq!(State::of_file(0o140_777), State::NETWORK);
+        assert_eq!(State::of_file(0o100_644), State::DISK);
+        assert_eq!(State::of_file(0o010_600), State::OTHER, "a pipe");
+        assert_eq!(State::of_file(0o020_620), State::OTHER, "a terminal");
+    }
+
+    #[test]
     fn clock_skew_charges_nothing_and_keeps_the_books_balanced() {
         let mut row = row(State::FUTEX);
-        assert!(!row.apply(Edge::Wakeup, Nanos(90)));
+        assert!(!row.apply(Edge::Wakeup(State::RUNNABLE), Nanos(90)));
         assert_eq!(
             (row.state(), row.times.total()),
             (State::RUNNABLE, Nanos(0))
@@ -327,7 +391,7 @@ mod tests {
     fn closed_intervals_always_add_up() {
         let mut row = row(State::UNKNOWN);
         let edges = [
-            Edge::Wakeup,
+            Edge::Wakeup(State::RUNNABLE),
             Edge::SwitchIn,
             Edge::SwitchOut(State::PREEMPTED),
             Edge::SwitchIn,

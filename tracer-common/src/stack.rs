@@ -1,0 +1,97 @@
+//! Call stacks: raw return addresses, innermost first.
+//!
+//! The kernel side sends them behind the payload of an event; the agent gives each different one a number, puts it
+//! on record once, and writes the number into the event.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// The number the agent gave a stack; 0 is none.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    FromBytes,
+    IntoBytes,
+    Immutable,
+    KnownLayout,
+)]
+#[repr(transparent)]
+pub struct StackId(pub u32);
+
+impl StackId {
+    /// There is none, or it could not be read.
+    pub const NONE: Self = Self(0);
+}
+
+/// Frames of one stack that are kept; deeper ones are cut at the outer end.
+pub const FRAMES: usize = 64;
+
+/// Two stacks behind the payload of an event. What they are depends on the event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct StackTail {
+    /// Bytes of `frames` that are filled, or an errno below 0.
+    pub first_bytes: i64,
+    /// The same of `second`.
+    pub second_bytes: i64,
+    /// The user stack the event is about.
+    pub first: [u64; FRAMES],
+    /// For a sample of a running thread its kernel stack, for a wait the user stack of the waker.
+    pub second: [u64; FRAMES],
+}
+
+impl StackTail {
+    /// The frames of the first stack.
+    #[must_use]
+    pub fn first(&self) -> &[u64] {
+        filled(&self.first, self.first_bytes)
+    }
+
+    /// The frames of the second stack.
+    #[must_use]
+    pub fn second(&self) -> &[u64] {
+        filled(&self.second, self.second_bytes)
+    }
+}
+
+fn filled(frames: &[u64; FRAMES], bytes: i64) -> &[u64] {
+    let count = usize::try_from(bytes).unwrap_or(0) / 8;
+    frames.get(..count.min(FRAMES)).unwrap_or_default()
+}
+
+/// The user stack of a thread that waits, kept until the wait is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct WaitStack {
+    /// Bytes of `frames` that are filled, or an errno below 0.
+    pub bytes: i64,
+    /// The frames.
+    pub frames: [u64; FRAMES],
+}
+
+const _: () = assert!(size_of::<StackTail>() == 16 + 2 * 8 * FRAMES);
+const _: () = assert!(size_of::<WaitStack>() == 8 + 8 * FRAMES);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_filled_frames_are_shown() {
+        let mut tail = StackTail {
+            first_bytes: 16,
+            second_bytes: -14,
+            first: [7; FRAMES],
+            second: [7; FRAMES],
+        };
+        assert_eq!((tail.first(), tail.second()), (&[7, 7][..], &[][..]));
+        tail.first_bytes = 1 << 40;
+        assert_eq!(tail.first().len(), FRAMES);
+    }
+}

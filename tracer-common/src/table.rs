@@ -1,0 +1,405 @@
+//! Counters by key that several threads share: one row per lock, descriptor, kind of memory call.
+//!
+//! Every table is a line of [`tables!`]: its number in recordings, its map in the kernel, its key and its row. A key
+//! and a row are plain words, so one way leads from the kernel through a recording into the model for all of them.
+//! Counters only grow; several CPUs may add to a row at once, so the kernel side adds atomically and a copy may be a
+//! few counts apart from itself.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::{
+    hist::{BUCKETS, bucket_index},
+    id::{Nanos, Pid, Tid},
+    loss::LossReason,
+    syscall::SyscallNr,
+};
+
+/// The number of a table. A newtype, so that an unknown number is a value.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    FromBytes,
+    IntoBytes,
+    Immutable,
+    KnownLayout,
+)]
+#[repr(transparent)]
+pub struct TableNr(pub u32);
+
+/// Bytes of the longest key.
+pub const KEY_BYTES: usize = 32;
+
+/// A key or a row of a table.
+pub trait Plain: FromBytes + IntoBytes + Immutable + KnownLayout + Copy + 'static {}
+
+impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Copy + 'static> Plain for T {}
+
+/// A table: what a row counts, and by what.
+pub trait Table: 'static {
+    /// What a row is about.
+    type Key: Plain + Ord;
+    /// What is counted.
+    type Row: Plain;
+    /// Its number in recordings.
+    const NUMBER: TableNr;
+    /// Its map in the kernel.
+    const MAP: &'static str;
+    /// Rows the map has room for.
+    const CAPACITY: u32;
+    /// What is lost when it is full.
+    const FULL: LossReason;
+}
+
+macro_rules! tables {
+    ($($number:literal $name:ident $map:literal $capacity:literal $key:ident $row:ident $full:ident $doc:literal)*) => {
+        $(
+            #[doc = $doc]
+            #[derive(Clone, Copy, Debug)]
+            pub struct $name;
+
+            impl Table for $name {
+                type Key = $key;
+                type Row = $row;
+                const NUMBER: TableNr = TableNr($number);
+                const MAP: &'static str = $map;
+                const CAPACITY: u32 = $capacity;
+                const FULL: LossReason = LossReason::$full;
+            }
+
+            const _: () = assert!(size_of::<$key>() <= KEY_BYTES);
+            const _: () = assert!(size_of::<$row>() % 8 == 0);
+        )*
+
+        /// Number and map of every table, in the order of the list.
+        pub const TABLES: &[(TableNr, &str)] = &[$((TableNr($number), $map)),*];
+
+        /// Calls `$then!` with the names of all tables, for what has to be done for each.
+        #[macro_export]
+        macro_rules! for_each_table {
+            ($then:ident) => { $then! { $($name)* } };
+        }
+    };
+}
+
+tables! {
+    1 Locks "LOCKS" 8192 LockKey LockRow LOCK_TABLE_FULL "Futex waits, by address."
+    2 Wakes "WAKES" 16384 WakeKey WakeRow WAKE_TABLE_FULL "Who woke whom from a futex wait."
+    3 Files "FILES" 8192 FileKey FileRow FILE_TABLE_FULL "Reads and writes, by descriptor."
+    4 Polls "POLLS" 1024 FileKey PollRow POLL_TABLE_FULL "Waits for events, by epoll descriptor."
+    5 MemoryCalls "MEMORY_CALLS" 8192 MemoryKey MemoryRow MEMORY_TABLE_FULL "Calls that map, unmap and grow memory."
+    6 Errors "ERRORS" 1024 ErrorKey ErrorRow ERROR_TABLE_FULL "System calls that failed, by errno."
+}
+
+/// Durations: how many, how long, and how they are distributed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Timed {
+    /// How many.
+    pub count: u64,
+    /// Their sum in nanoseconds.
+    pub sum: u64,
+    /// The longest in nanoseconds. Two CPUs at the same moment may lose the longer one.
+    pub max: u64,
+    /// By bucket of [`crate::hist`].
+    pub buckets: [u32; BUCKETS],
+}
+
+impl Timed {
+    /// None yet.
+    pub const EMPTY: Self = Self {
+        count: 0,
+        sum: 0,
+        max: 0,
+        buckets: [0; BUCKETS],
+    };
+
+    /// The bucket of a duration.
+    #[must_use]
+    #[inline(always)]
+    pub fn bucket(duration: Nanos) -> usize {
+        // Opaque, so that the compiler keeps the check it can prove needless: the verifier of 6.1 cannot.
+        core::hint::black_box(bucket_index(duration.0) as usize)
+    }
+}
+
+impl Default for Timed {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
+/// What kind of futex wait.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    FromBytes,
+    IntoBytes,
+    Immutable,
+    KnownLayout,
+)]
+#[repr(transparent)]
+pub struct LockKind(pub u32);
+
+impl LockKind {
+    /// Between threads of one process: the address alone names the lock.
+    pub const PRIVATE: Self = Self(0);
+    /// Between processes: the same lock may have another address in each.
+    pub const SHARED: u32 = 1;
+    /// With priority inheritance: the kernel knows the owner.
+    pub const PI: u32 = 2;
+    /// One of several addresses waited for at once (`futex_waitv`); the first names it.
+    pub const VECTOR: u32 = 4;
+
+    /// The part that tells futexes apart: whether it is shared.
+    #[must_use]
+    #[inline(always)]
+    pub fn identity(self) -> Self {
+        Self(self.0 & Self::SHARED)
+    }
+
+    /// True when all of `bits` are set.
+    #[must_use]
+    pub fn has(self, bits: u32) -> bool {
+        self.0 & bits == bits
+    }
+}
+
+macro_rules! plain {
+    ($(#[$meta:meta])* $name:ident { $($(#[$field_meta:meta])* $field:ident: $type:ty,)* }) => {
+        $(#[$meta])*
+        #[derive(
+            Clone,
+            Copy,
+            Debug,
+            Default,
+            PartialEq,
+            Eq,
+            PartialOrd,
+            Ord,
+            Hash,
+            FromBytes,
+            IntoBytes,
+            Immutable,
+            KnownLayout,
+        )]
+        #[repr(C)]
+        pub struct $name { $($(#[$field_meta])* pub $field: $type,)* }
+    };
+}
+
+plain! {
+    /// A futex.
+    LockKey {
+        /// Its address in the process.
+        address: u64,
+        /// The process.
+        pid: Pid,
+        /// Whether it is shared: the kernel takes a private and a shared futex at one address for two.
+        kind: LockKind,
+    }
+}
+
+/// What happened at a futex.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct LockRow {
+    /// Waits that slept: from leaving the CPU to being woken.
+    pub wait: Timed,
+    /// Those that a thread woke which was in a system call of its own; the others: time-outs, signals.
+    pub woken: u64,
+    /// Calls that did not sleep because the value had changed already (`EAGAIN`). Counted with system calls.
+    pub again: u64,
+    /// Calls that timed out. Counted with system calls.
+    pub timeouts: u64,
+    /// Calls that a signal ended. Counted with system calls.
+    pub interrupted: u64,
+    /// Calls that wake or requeue waiters. Counted with system calls.
+    pub wake_calls: u64,
+    /// Waiters they woke or requeued. Counted with system calls.
+    pub wake_results: u64,
+    /// Bits of [`LockKind`] of its waits.
+    pub kinds: u64,
+}
+
+plain! {
+    /// A pair of threads that meet at a futex.
+    WakeKey {
+        /// Its address in the process of the waiter.
+        address: u64,
+        /// The process of the waiter.
+        pid: Pid,
+        /// Whether the futex is shared.
+        kind: LockKind,
+        /// Who waited.
+        waiter: Tid,
+        /// Who woke it; 0 when no thread did: a time-out or a signal.
+        waker: Tid,
+    }
+}
+
+plain! {
+    /// How often one woke the other.
+    WakeRow {
+        /// Wake-ups.
+        count: u64,
+        /// What the waiter had waited, in nanoseconds.
+        waited: u64,
+    }
+}
+
+plain! {
+    /// A descriptor.
+    FileKey {
+        /// The process.
+        pid: Pid,
+        /// Its number in the process. Numbers are reused; a row is about all that had it.
+        fd: u32,
+    }
+}
+
+plain! {
+    /// What went through a descriptor.
+    FileRow {
+        /// Calls that read or receive, failed ones included.
+        reads: u64,
+        /// Bytes they gave.
+        read_bytes: u64,
+        /// Calls that write or send, failed ones included.
+        writes: u64,
+        /// Bytes they took.
+        write_bytes: u64,
+        /// Calls that failed, those that would have had to wait (`EAGAIN`) not counted.
+        errors: u64,
+        /// Calls that would have had to wait (`EAGAIN`).
+        again: u64,
+        /// Calls to accept and connect.
+        connects: u64,
+        /// Times the number was closed.
+        closes: u64,
+        /// Time inside all these calls, in nanoseconds.
+        time: u64,
+        /// The longest of them in nanoseconds. Two CPUs at the same moment may lose the longer one.
+        time_max: u64,
+    }
+}
+
+/// What waiting for events at an epoll descriptor gave.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct PollRow {
+    /// Returns.
+    pub waits: u64,
+    /// Returns without an event: the time was over.
+    pub empty: u64,
+    /// Events returned.
+    pub events: u64,
+    /// The most events one return gave. Two CPUs at the same moment may lose the larger one.
+    pub events_max: u64,
+    /// From being woken to the return, of waits that slept.
+    pub latency: Timed,
+}
+
+plain! {
+    /// A way to get memory from the kernel, or to give it back.
+    MemoryKey {
+        /// The process.
+        pid: Pid,
+        /// Which way.
+        what: MemoryCall,
+    }
+}
+
+plain! {
+    /// How much memory went that way.
+    MemoryRow {
+        /// Calls that succeeded.
+        calls: u64,
+        /// Bytes.
+        bytes: u64,
+    }
+}
+
+plain! {
+    /// A way to get memory from the kernel, or to give it back.
+    MemoryCall {
+        /// The number.
+        number: u32,
+    }
+}
+
+impl MemoryCall {
+    /// `mmap`.
+    pub const MAP: Self = Self { number: 1 };
+    /// `munmap`.
+    pub const UNMAP: Self = Self { number: 2 };
+    /// `mremap` to a larger size: what it grew by.
+    pub const REMAP_GROW: Self = Self { number: 3 };
+    /// `mremap` to a smaller size: what it shrank by.
+    pub const REMAP_SHRINK: Self = Self { number: 4 };
+    /// `brk` upwards.
+    pub const BRK_GROW: Self = Self { number: 5 };
+    /// `brk` downwards.
+    pub const BRK_SHRINK: Self = Self { number: 6 };
+    /// `madvise` with `MADV_DONTNEED` or `MADV_FREE`: pages given back.
+    pub const GIVE_BACK: Self = Self { number: 7 };
+}
+
+plain! {
+    /// A way to fail.
+    ErrorKey {
+        /// The call.
+        nr: SyscallNr,
+        /// The error number.
+        errno: u32,
+    }
+}
+
+plain! {
+    /// How often.
+    ErrorRow {
+        /// Returns.
+        count: u64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_have_one_number_and_one_map_each() {
+        for (index, (number, map)) in TABLES.iter().enumerate() {
+            assert!(
+                TABLES
+                    .iter()
+                    .skip(index + 1)
+                    .all(|(other, name)| other != number && name != map)
+            );
+        }
+    }
+
+    #[test]
+    fn kinds_of_futex_waits_combine() {
+        let kind = LockKind(LockKind::SHARED | LockKind::PI);
+        assert!(kind.has(LockKind::PI) && !kind.has(LockKind::VECTOR));
+        assert!(!LockKind::PRIVATE.has(LockKind::SHARED));
+    }
+}
