@@ -1,30 +1,32 @@
-//! The counting maps, and the few operations on them.
+//! Rows that one thread writes: its time, its system calls. And what is lost.
 
 use aya_ebpf::{
     bindings::{BPF_F_NO_PREALLOC, BPF_NOEXIST},
     macros::map,
-    maps::{Array, HashMap, PerCpuArray},
+    maps::{HashMap, PerCpuArray},
 };
 use tracer_common::{
     LossReason, Nanos, Pid, State, SyscallKey, SyscallNr, SyscallRow, Target, ThreadRow, Tid,
+};
+
+use crate::{
+    filter::{maybe, target},
+    shared,
 };
 
 /// Counts by [`LossReason`], for the reasons the kernel side knows.
 #[map]
 static LOSSES: PerCpuArray<u64> = PerCpuArray::with_max_entries(LossReason::KERNEL, 0);
 
-/// A hash, because thread ids are sparse. Not preallocated: 32,768 rows would be 7 MiB that few targets need.
+/// A hash, because thread ids are sparse. Not preallocated: 32,768 rows would be 9 MiB that few targets need.
 #[map]
 static THREADS: HashMap<Tid, ThreadRow> = HashMap::with_max_entries(32_768, BPF_F_NO_PREALLOC);
 
-/// A hash, because few of the possible (thread, call) pairs occur. Not preallocated for the same reason.
+/// A hash, because few of the possible (thread, call) pairs occur. Not preallocated for the same reason: a row is 2 KiB,
+/// and 5,000 threads of a dozen calls each are many.
 #[map]
 static SYSCALLS: HashMap<SyscallKey, SyscallRow> =
-    HashMap::with_max_entries(16_384, BPF_F_NO_PREALLOC);
-
-/// What a new row of `SYSCALLS` is copied from: it is larger than a program's stack. Never written.
-#[map]
-static EMPTY_ROW: Array<SyscallRow> = Array::with_max_entries(1, 0);
+    HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
 
 /// Counts one loss.
 #[inline(always)]
@@ -36,16 +38,21 @@ pub(crate) fn lost(reason: LossReason) {
     }
 }
 
-/// The row of a thread of a target. A thread met for the first time has been doing something unknown since
-/// its process is traced.
+/// The row of a thread, or `None` when its process is not traced. A thread met for the first time has been doing
+/// something unknown since its process is traced.
 #[inline(always)]
-pub(crate) fn thread(pid: Pid, tid: Tid, target: &Target) -> Option<&'static mut ThreadRow> {
+pub(crate) fn thread(pid: Pid, tid: Tid) -> Option<&'static mut ThreadRow> {
+    if !maybe(pid) {
+        return None;
+    }
+    // Only threads of targets have rows, so one lookup answers both questions.
     if let Some(row) = existing_thread(tid) {
         return Some(row);
     }
+    let Target { since, .. } = target(pid)?;
     start_thread(
         tid,
-        &ThreadRow::new(pid, target.since, State::UNKNOWN, SyscallNr::UNSEEN),
+        &ThreadRow::new(pid, since, State::UNKNOWN, SyscallNr::UNSEEN),
     );
     existing_thread(tid)
 }
@@ -80,7 +87,7 @@ pub(crate) fn syscall(key: SyscallKey, duration: Option<Nanos>, result: i64) -> 
     let row = match SYSCALLS.get_ptr_mut(key) {
         Some(row) => row,
         None => {
-            let empty: &SyscallRow = EMPTY_ROW.get(0)?;
+            let empty: &SyscallRow = shared::zeros()?;
             if SYSCALLS.insert(key, empty, u64::from(BPF_NOEXIST)).is_err() {
                 lost(LossReason::SYSCALL_TABLE_FULL);
                 return None;

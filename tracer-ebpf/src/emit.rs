@@ -2,11 +2,12 @@
 //! kernel knows.
 
 use aya_ebpf::{
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_NO_WAKEUP},
     helpers::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id},
     macros::map,
     maps::RingBuf,
 };
-use tracer_common::{EventHeader, LossReason, Nanos, Payload, Pid, Tid};
+use tracer_common::{EventHeader, LossReason, Nanos, Payload, Pid, StackTail, Tid};
 
 use crate::count;
 
@@ -41,6 +42,56 @@ pub(crate) fn emit<P: Payload + 'static>(at: Nanos, payload: P) -> bool {
         payload,
     });
     entry.submit(0);
+    true
+}
+
+/// Bytes that may wait in the ring buffer for the agent's next tick: a quarter of it.
+const MANY: u64 = 1 << 20;
+
+#[repr(C)]
+struct FramedWithStacks<P> {
+    header: EventHeader,
+    payload: P,
+    stacks: StackTail,
+}
+
+/// Sends one event of the current thread with the stacks that `take` fills in. True when it was sent.
+#[inline(always)]
+pub(crate) fn emit_with_stacks<P: Payload + 'static>(
+    at: Nanos,
+    payload: P,
+    take: impl FnOnce(*mut StackTail),
+) -> bool {
+    let Some(mut entry) = EVENTS.reserve::<FramedWithStacks<P>>(0) else {
+        count::lost(LossReason::RING_FULL);
+        return false;
+    };
+    let (pid, tid) = current();
+    let framed: *mut FramedWithStacks<P> = entry.as_mut_ptr();
+    // SAFETY: the entry is reserved, of this size, and nobody else's until it is submitted. Field by field: as a
+    // whole it is larger than a program's stack. Frames beyond the counted ones are never read.
+    unsafe {
+        (&raw mut (*framed).header).write(EventHeader {
+            at,
+            pid,
+            tid,
+            cpu: bpf_get_smp_processor_id(),
+            kind: P::KIND,
+            len: (size_of::<P>() + size_of::<StackTail>()) as u16,
+        });
+        (&raw mut (*framed).payload).write(payload);
+        (&raw mut (*framed).stacks.first_bytes).write(0);
+        (&raw mut (*framed).stacks.second_bytes).write(0);
+        take(&raw mut (*framed).stacks);
+    }
+    // Nobody waits for these: the agent takes them at its next tick, or earlier when they become many. To wake it for
+    // each would cost it more than all the rest.
+    let waiting = EVENTS.query(u64::from(BPF_RB_AVAIL_DATA));
+    entry.submit(if waiting < MANY {
+        u64::from(BPF_RB_NO_WAKEUP)
+    } else {
+        0
+    });
     true
 }
 

@@ -2,11 +2,16 @@
 
 #![no_std]
 #![no_main]
+// The target's only atomic operations are instructions of its own (see `shared`).
+#![feature(asm_experimental_arch)]
 
 mod count;
 mod emit;
 mod filter;
 mod probe;
+mod setting;
+mod shared;
+mod stack;
 mod task;
 
 /// A reachable panic does not end, so the verifier refuses the program: nothing that can panic ever loads.

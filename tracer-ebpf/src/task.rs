@@ -2,8 +2,11 @@
 
 use aya_ebpf::helpers::{bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_task_pt_regs};
 use tracer_common::{
-    Layout, Pid, State, SyscallNr, Tid, config::SyscallClasses, syscall::SYSCALL_CLASS_COUNT,
+    Layout, Pid, State, SyscallNr, Tid, config::SyscallClasses, futex::Arguments,
+    syscall::SYSCALL_CLASS_COUNT,
 };
+
+use crate::setting::setting;
 
 #[unsafe(no_mangle)]
 static LAYOUT: Layout = Layout {
@@ -12,7 +15,15 @@ static LAYOUT: Layout = Layout {
     task_signal: 0,
     task_exit_code: 0,
     signal_live: 0,
-    regs_syscall: 0,
+    regs_r10: 0,
+    task_files: 0,
+    files_fdt: 0,
+    fdt_fd: 0,
+    fdt_max_fds: 0,
+    file_inode: 0,
+    inode_mode: 0,
+    task_cfs_rq: 0,
+    cfs_throttle_count: 0,
 };
 
 #[unsafe(no_mangle)]
@@ -50,6 +61,41 @@ impl Task {
         read(self.0, offset!(task_exit_code))
     }
 
+    /// The task a thread runs as now.
+    #[inline(always)]
+    pub(crate) fn current() -> Self {
+        // SAFETY: the helper takes no arguments; the current task always exists.
+        Self(unsafe { bpf_get_current_task_btf() } as *const u8)
+    }
+
+    /// What it waits for when it blocks on its descriptor `fd`. Only the thread itself may ask: its table of
+    /// descriptors does not go away meanwhile.
+    #[inline(always)]
+    pub(crate) fn waits_for_file(self, fd: u64) -> Option<State> {
+        let files: *const u8 = read(self.0, offset!(task_files))?;
+        let table: *const u8 = read(files, offset!(files_fdt))?;
+        let count: u32 = read(table, offset!(fdt_max_fds))?;
+        if fd >= u64::from(count) {
+            return None;
+        }
+        let slots: *const u8 = read(table, offset!(fdt_fd))?;
+        let file: *const u8 = read(slots.wrapping_add(fd as usize * 8), 0)?;
+        let inode: *const u8 = read(file, offset!(file_inode))?;
+        let mode: u16 = read(inode, offset!(inode_mode))?;
+        Some(State::of_file(u32::from(mode)))
+    }
+
+    /// True when the CPU quota of its cgroup, or of one above, is used up.
+    #[inline(always)]
+    pub(crate) fn is_throttled(self) -> bool {
+        if setting!(quotas) == 0 || offset!(task_cfs_rq) == 0 || offset!(cfs_throttle_count) == 0 {
+            return false;
+        }
+        let count = read::<*const u8>(self.0, offset!(task_cfs_rq))
+            .and_then(|queue| read::<i32>(queue, offset!(cfs_throttle_count)));
+        count.is_some_and(|count| count > 0)
+    }
+
     /// Threads of its process that have not begun to exit. `do_exit()` takes a thread off this count before
     /// it reports `sched_process_exit`.
     /// <https://github.com/torvalds/linux/blob/v6.12/kernel/exit.c#L900>
@@ -60,21 +106,58 @@ impl Task {
     }
 }
 
-/// The system call the current thread is in, read from its saved user registers: known without having seen
-/// it enter. `None` when it came into the kernel otherwise (interrupt, page fault).
+/// Saved user registers (`struct pt_regs`), from `r10` to `orig_ax`: what a system call was entered with. The kernel
+/// leaves them alone during the call, but for `ax`.
+/// <https://github.com/torvalds/linux/blob/v6.12/arch/x86/include/asm/ptrace.h#L103>
+#[derive(Clone, Copy)]
+pub(crate) struct Registers {
+    words: [u64; 9],
+}
+
+impl Registers {
+    /// Those of the current thread.
+    #[inline(always)]
+    pub(crate) fn current() -> Option<Self> {
+        // SAFETY: the helper takes no arguments; the current task always exists.
+        let task = unsafe { bpf_get_current_task_btf() };
+        // SAFETY: the argument is the pointer the verifier knows as the current task.
+        Self::at(unsafe { bpf_task_pt_regs(task) } as *const u8)
+    }
+
+    /// Those a tracepoint hands over.
+    #[inline(always)]
+    pub(crate) fn at(registers: *const u8) -> Option<Self> {
+        Some(Self {
+            words: read(registers, offset!(regs_r10))?,
+        })
+    }
+
+    /// The system call; `None` when the thread came into the kernel otherwise (interrupt, page fault).
+    #[inline(always)]
+    pub(crate) fn syscall(&self) -> Option<SyscallNr> {
+        u32::try_from(self.words[8] as i64).ok().map(SyscallNr)
+    }
+
+    /// Its arguments.
+    #[inline(always)]
+    pub(crate) fn arguments(&self) -> Arguments {
+        Arguments([self.words[7], self.words[6], self.words[5], self.words[0]])
+    }
+}
+
+/// The system call the current thread is in, known without having seen it enter.
 #[inline(always)]
 pub(crate) fn current_syscall() -> Option<SyscallNr> {
     // SAFETY: the helper takes no arguments; the current task always exists.
     let task = unsafe { bpf_get_current_task_btf() };
     // SAFETY: the argument is the pointer the verifier knows as the current task.
-    let registers = unsafe { bpf_task_pt_regs(task) } as *const u8;
-    syscall_of(registers)
+    syscall_of(unsafe { bpf_task_pt_regs(task) } as *const u8)
 }
 
-/// The system call number in saved user registers (`struct pt_regs`).
+/// The system call number in saved user registers.
 #[inline(always)]
 pub(crate) fn syscall_of(registers: *const u8) -> Option<SyscallNr> {
-    let number: i64 = read(registers, offset!(regs_syscall))?;
+    let number: i64 = read(registers, offset!(regs_r10) + 64)?;
     u32::try_from(number).ok().map(SyscallNr)
 }
 

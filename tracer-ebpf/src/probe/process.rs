@@ -7,7 +7,7 @@ use tracer_common::{
     event::{Exec, ProcessExit, ThreadStart},
 };
 
-use super::now;
+use super::{memory, now};
 use crate::{
     count, emit,
     filter::{follow, target},
@@ -43,8 +43,11 @@ fn created(ctx: &RawTracePointContext) -> Option<()> {
     let child = Task(ctx.arg(0));
     let (pid, tid) = (child.pid()?, child.tid()?);
     let at = now();
-    if pid != parent && (target.follow_children == 0 || !follow(pid, at)) {
-        return None;
+    if pid != parent {
+        if target.follow_children == 0 || !follow(pid, at) {
+            return None;
+        }
+        memory::inherit_break(parent, pid);
     }
     count::start_thread(
         tid,
@@ -62,6 +65,7 @@ fn created(ctx: &RawTracePointContext) -> Option<()> {
 fn executed(ctx: &RawTracePointContext) -> Option<()> {
     let (pid, tid) = emit::current();
     let _ = target(pid)?;
+    memory::forget_break(pid);
     // The thread that calls exec takes over the number of the process; its accounting goes with it.
     // https://github.com/torvalds/linux/blob/v6.12/fs/exec.c#L1090 (de_thread)
     let old_tid = Tid(ctx.arg(1));

@@ -1,25 +1,26 @@
-//! The scheduler's edges: they alone split a thread's wall time without remainder.
+//! The scheduler's edges: they alone split a thread's wall time without remainder, and at the switch the saved
+//! registers of the thread that leaves say what it waits on.
 
 use aya_ebpf::{
     helpers::{bpf_get_current_comm, bpf_get_smp_processor_id},
     macros::raw_tracepoint,
     programs::RawTracePointContext,
 };
-use tracer_common::{Edge, LossReason, Nanos, State, ThreadRow, event::ThreadExit};
+use tracer_common::{Edge, LossReason, Nanos, Pid, State, ThreadRow, Tid, event::ThreadExit};
 
-use super::now;
+use super::{futex, now};
 use crate::{
     count, emit,
-    filter::target,
-    task::{Task, class_of, current_syscall},
+    filter::maybe,
+    stack,
+    task::{Registers, Task, class_of},
 };
 
 /// `trace_sched_switch(preempt, prev, next, prev_state)`; the state is the last argument since Linux 5.19.
 /// <https://github.com/torvalds/linux/blob/v6.12/include/trace/events/sched.h#L222>
 #[raw_tracepoint(tracepoint = "sched_switch")]
 pub(crate) fn sched_switch(ctx: RawTracePointContext) -> i32 {
-    let _ = switched_out(ctx.arg::<u64>(0) & 1 != 0, ctx.arg::<u32>(3));
-    let _ = switched_in(Task(ctx.arg(2)));
+    let _ = switched(&ctx);
     0
 }
 
@@ -30,21 +31,50 @@ pub(crate) fn sched_wakeup(ctx: RawTracePointContext) -> i32 {
     0
 }
 
+/// One moment for both: what one thread loses the other gets, and nothing that is done here is charged to either.
+#[inline(always)]
+fn switched(ctx: &RawTracePointContext) -> Option<()> {
+    let (previous, _) = emit::current();
+    let next = Task(ctx.arg(2));
+    let next_pid = next.pid()?;
+    let (out, into) = (maybe(previous), maybe(next_pid));
+    if !out && !into {
+        return None;
+    }
+    let at = now();
+    if out {
+        let _ = switched_out(ctx, ctx.arg::<u64>(0) & 1 != 0, ctx.arg::<u32>(3), at);
+    }
+    if into {
+        let _ = switched_in(next, next_pid, at);
+    }
+    Some(())
+}
+
 /// The outgoing thread is still the current one, so its saved registers tell what it waits in.
 #[inline(always)]
-fn switched_out(preempted: bool, task_state: u32) -> Option<()> {
+fn switched_out(
+    ctx: &RawTracePointContext,
+    preempted: bool,
+    task_state: u32,
+    at: Nanos,
+) -> Option<()> {
     let (pid, tid) = emit::current();
-    let target = target(pid)?;
-    let row = count::thread(pid, tid, &target)?;
-    let at = now();
-    apply(row, Edge::SwitchOut(state_after(preempted, task_state)), at);
-    if row.state() != State::DEAD {
+    let row = count::thread(pid, tid)?;
+    let state = leave(row, preempted, task_state);
+    apply(row, Edge::SwitchOut(state), at);
+    if state != State::DEAD {
+        if state.is_blocked() && state != State::EPOLL {
+            stack::keep(ctx, tid, row, at);
+        }
         return Some(());
     }
+    stack::forget(tid);
     let exit = ThreadExit {
         first: row.first,
         times: row.times,
         name: bpf_get_current_comm().unwrap_or([0; 16]),
+        ready_max: row.ready_max,
     };
     // When the event finds no room the row stays, and the agent takes the final times from it.
     if emit::emit(at, exit) {
@@ -54,11 +84,10 @@ fn switched_out(preempted: bool, task_state: u32) -> Option<()> {
 }
 
 #[inline(always)]
-fn switched_in(next: Task) -> Option<()> {
-    let pid = next.pid()?;
-    let target = target(pid)?;
-    let row = count::thread(pid, next.tid()?, &target)?;
-    apply(row, Edge::SwitchIn, now());
+fn switched_in(next: Task, pid: Pid, at: Nanos) -> Option<()> {
+    let row = count::thread(pid, next.tid()?)?;
+    apply(row, Edge::SwitchIn, at);
+    row.waker = Tid(0);
     // SAFETY: the helper takes no arguments and has no precondition.
     let cpu = unsafe { bpf_get_smp_processor_id() } + 1;
     if row.cpu != cpu {
@@ -73,9 +102,26 @@ fn switched_in(next: Task) -> Option<()> {
 #[inline(always)]
 fn woken(task: Task) -> Option<()> {
     let pid = task.pid()?;
-    let target = target(pid)?;
-    let row = count::thread(pid, task.tid()?, &target)?;
-    apply(row, Edge::Wakeup, now());
+    if !maybe(pid) {
+        return None;
+    }
+    let row = count::thread(pid, task.tid()?)?;
+    let at = now();
+    let (held, since) = (row.state(), row.since());
+    let next = if task.is_throttled() {
+        State::THROTTLED
+    } else {
+        State::RUNNABLE
+    };
+    apply(row, Edge::Wakeup(next), at);
+    if !held.is_blocked() {
+        return Some(());
+    }
+    row.woken_at = at;
+    if held == State::FUTEX {
+        let slept = Nanos(at.0.saturating_sub(since.0));
+        return futex::woken(row, pid, task.tid()?, slept);
+    }
     Some(())
 }
 
@@ -86,22 +132,44 @@ fn apply(row: &mut ThreadRow, edge: Edge, at: Nanos) {
     }
 }
 
-/// What a thread that leaves its CPU is doing from now on.
+/// What a thread that leaves its CPU is doing from now on; the row is told what it waits on.
 #[inline(always)]
-fn state_after(preempted: bool, task_state: u32) -> State {
+fn leave(row: &mut ThreadRow, preempted: bool, task_state: u32) -> State {
     // https://github.com/torvalds/linux/blob/v6.12/include/linux/sched.h#L100
     const TASK_RUNNING: u32 = 0;
     const TASK_UNINTERRUPTIBLE: u32 = 0x2;
     const TASK_DEAD: u32 = 0x80;
+    row.waiting_on = 0;
     if task_state & TASK_DEAD != 0 {
         return State::DEAD;
     }
     if preempted || task_state == TASK_RUNNING {
-        return State::PREEMPTED;
+        return if Task::current().is_throttled() {
+            State::THROTTLED
+        } else {
+            State::PREEMPTED
+        };
     }
-    match current_syscall() {
-        Some(syscall) => class_of(syscall),
-        None if task_state & TASK_UNINTERRUPTIBLE != 0 => State::PAGE_FAULT,
-        None => State::OTHER,
+    let Some(registers) = Registers::current() else {
+        return State::OTHER;
+    };
+    let Some(call) = registers.syscall() else {
+        return if task_state & TASK_UNINTERRUPTIBLE != 0 {
+            State::PAGE_FAULT
+        } else {
+            State::OTHER
+        };
+    };
+    let state = class_of(call);
+    if state == State::BY_FILE {
+        let fd = registers.arguments().0[0];
+        row.waiting_on = fd;
+        return Task::current().waits_for_file(fd).unwrap_or(State::OTHER);
     }
+    if state == State::FUTEX {
+        (row.waiting_on, row.lock_kind) = futex::waits_on(call, registers.arguments());
+    } else if state == State::EPOLL || state == State::NETWORK || state == State::OTHER {
+        row.waiting_on = registers.arguments().0[0];
+    }
+    state
 }

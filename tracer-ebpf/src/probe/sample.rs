@@ -1,0 +1,33 @@
+//! Samples of running threads, by the clock of each CPU.
+
+use aya_ebpf::{macros::perf_event, programs::PerfEventContext};
+use tracer_common::{event::CpuSample, stack::StackId};
+
+use super::now;
+use crate::{emit, filter::target, setting::setting, stack};
+
+/// A tick of the CPU's sampling clock, in an interrupt of the running thread.
+#[perf_event]
+pub(crate) fn cpu_sample(ctx: PerfEventContext) -> i32 {
+    let _ = sampled(&ctx);
+    0
+}
+
+#[inline(always)]
+fn sampled(ctx: &PerfEventContext) -> Option<()> {
+    let (pid, _) = emit::current();
+    let _ = target(pid)?;
+    let sample = CpuSample {
+        stack: StackId::NONE,
+        kernel_stack: StackId::NONE,
+        period: setting!(sample_period),
+    };
+    emit::emit_with_stacks(now(), sample, |tail| {
+        // SAFETY: the tail of a reserved entry.
+        unsafe {
+            stack::first_user(ctx, tail);
+            stack::second_kernel(ctx, tail);
+        }
+    });
+    Some(())
+}

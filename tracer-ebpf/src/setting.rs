@@ -1,0 +1,56 @@
+//! What the agent has set: constants to the verifier, and the few things that change while programs run.
+
+use aya_ebpf::{macros::map, maps::Array};
+use tracer_common::{
+    Nanos, SyscallNr,
+    config::{CallKind, CallKinds, Control, Settings},
+    syscall::SYSCALL_CLASS_COUNT,
+};
+
+#[unsafe(no_mangle)]
+pub(crate) static SETTINGS: Settings = Settings {
+    long_wait: 0,
+    stack_every: 0,
+    stacks_per_s: 0,
+    bytes_per_stack: 0,
+    sample_period: 0,
+    locks: 0,
+    files: 0,
+    memory: 0,
+    calls: 0,
+    quotas: 0,
+    reserved: 0,
+};
+
+#[unsafe(no_mangle)]
+static CALL_KINDS: CallKinds = [CallKind::NONE; SYSCALL_CLASS_COUNT];
+
+#[map]
+static CONTROL: Array<Control> = Array::with_max_entries(1, 0);
+
+/// One member of the settings: set by the agent before loading, a constant to the verifier.
+macro_rules! setting {
+    ($member:ident) => {
+        // SAFETY: a read of an initialised static; volatile because the value in the object file is not the
+        // one the program runs with.
+        unsafe { core::ptr::read_volatile(&raw const $crate::setting::SETTINGS.$member) }
+    };
+}
+pub(crate) use setting;
+
+/// What is accounted at the return of `syscall`.
+#[inline(always)]
+pub(crate) fn kind_of(syscall: SyscallNr) -> CallKind {
+    let index = syscall.0 as usize;
+    if index >= SYSCALL_CLASS_COUNT {
+        return CallKind::NONE;
+    }
+    // SAFETY: the index was checked; volatile for the same reason as above.
+    unsafe { core::ptr::read_volatile((&raw const CALL_KINDS).cast::<CallKind>().add(index)) }
+}
+
+/// Since when system calls are watched without a gap.
+#[inline(always)]
+pub(crate) fn syscalls_since() -> Nanos {
+    Nanos(CONTROL.get(0).map_or(0, |control| control.syscalls_since))
+}
