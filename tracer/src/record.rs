@@ -6,7 +6,9 @@
 //! accounted, so a missing record costs detail and never correctness of the totals.
 
 use tracer_common::{
-    Event, EventHeader, LossReason, Nanos, Pid, State, SyscallKey, SyscallNr, ThreadTimes, Tid,
+    Event, EventHeader, LossReason, Nanos, Pid, StackId, State, SyscallKey, SyscallNr, TableNr,
+    ThreadTimes, Tid,
+    table::{KEY_BYTES, Plain},
 };
 
 /// One input of the model.
@@ -35,6 +37,14 @@ pub enum Sample {
     Process(ProcessSample),
     /// What the agent itself uses.
     Agent(AgentSample),
+    /// One row of a table that several threads share.
+    Counter(CounterSample),
+    /// What a process holds, as far as that has to be looked up and cannot be counted.
+    Holding(HoldingSample),
+    /// What the machine and the targets' cgroup are short of.
+    Pressure(PressureSample),
+    /// What the kernel side costs.
+    Probes(ProbesSample),
 }
 
 /// A thread's times up to `at`, the open interval included: they sum to `at - first`.
@@ -52,6 +62,112 @@ pub struct ThreadSample {
     pub state: State,
     /// Its times.
     pub times: ThreadTimes,
+    /// The longest it was ready and did not get a CPU.
+    pub ready_max: Nanos,
+    /// What it waits on while it is blocked: the address of a futex, a descriptor; 0 when not known.
+    pub waiting_on: u64,
+}
+
+/// One row of a table that several threads share, cumulative.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CounterSample {
+    /// Which table.
+    pub table: TableNr,
+    /// Which row.
+    pub key: CounterKey,
+    /// The words of the row that are not 0, ascending, with their places.
+    pub words: Vec<(u32, u64)>,
+    /// True when the row was forgotten: should its key come back, it begins at 0.
+    pub last: bool,
+}
+
+impl CounterSample {
+    /// The row.
+    #[must_use]
+    pub fn row<R: Plain>(&self) -> R {
+        let mut row = R::new_zeroed();
+        let bytes = row.as_mut_bytes();
+        for &(place, word) in &self.words {
+            let at = place as usize * 8;
+            if let Some(to) = at.checked_add(8).and_then(|end| bytes.get_mut(at..end)) {
+                to.copy_from_slice(&word.to_le_bytes());
+            }
+        }
+        row
+    }
+}
+
+/// The key of a row, padded with zeros.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CounterKey(pub [u8; KEY_BYTES]);
+
+impl CounterKey {
+    /// The bytes of `key`.
+    #[must_use]
+    pub fn of<K: Plain>(key: &K) -> Self {
+        let mut bytes = [0; KEY_BYTES];
+        for (to, from) in bytes.iter_mut().zip(key.as_bytes()) {
+            *to = *from;
+        }
+        Self(bytes)
+    }
+
+    /// The key as what it is.
+    #[must_use]
+    pub fn read<K: Plain>(&self) -> K {
+        let mut key = K::new_zeroed();
+        for (to, from) in key.as_mut_bytes().iter_mut().zip(self.0) {
+            *to = from;
+        }
+        key
+    }
+}
+
+/// What a process holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HoldingSample {
+    /// When it was read.
+    pub at: Nanos,
+    /// The process.
+    pub pid: Pid,
+    /// Resident memory with shared pages divided among those who share them; `None` when it was not read this time.
+    pub pss_bytes: Option<u64>,
+    /// Memory swapped out; `None` when it was not read this time.
+    pub swap_bytes: Option<u64>,
+    /// Open descriptors; `None` when they may not be read.
+    pub descriptors: Option<u64>,
+    /// Those that are connected sockets; `None` when they may not be read.
+    pub sockets: Option<u64>,
+}
+
+/// What the machine and the targets' cgroup are short of. Time totals since boot: `Documentation/accounting/psi.rst`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PressureSample {
+    /// When it was read.
+    pub at: Nanos,
+    /// Time during which some task of the machine waited for memory; `None` when the kernel does not say.
+    pub memory_some: Option<Nanos>,
+    /// Time during which all tasks of the machine waited for memory.
+    pub memory_full: Option<Nanos>,
+    /// The same of the first target's cgroup.
+    pub cgroup_memory_some: Option<Nanos>,
+    /// The same of the first target's cgroup.
+    pub cgroup_memory_full: Option<Nanos>,
+    /// Time the first target's cgroup was throttled for having used up its CPU quota, over all CPUs.
+    pub throttled: Option<Nanos>,
+}
+
+/// What the kernel side costs, since attach.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProbesSample {
+    /// When it was read.
+    pub at: Nanos,
+    /// Estimated time in programs, on behalf of any process.
+    pub time: Nanos,
+    /// Estimated runs of programs, on behalf of any process.
+    pub runs: u64,
+    /// The part of the time that the targets paid, with the way into the programs and back.
+    pub target_time: Nanos,
 }
 
 /// One system call of one thread, cumulative.
@@ -114,6 +230,77 @@ pub enum Meta {
     SyscallName(SyscallNameMeta),
     /// What became of a probe.
     Probe(ProbeMeta),
+    /// A call stack, by the number events use.
+    Stack(StackMeta),
+    /// What an address in a stack is.
+    Symbol(SymbolMeta),
+    /// What a descriptor is.
+    File(FileMeta),
+    /// How much CPU a process may use.
+    Limits(LimitsMeta),
+}
+
+/// A call stack, by the number events use.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StackMeta {
+    /// Its number.
+    pub id: StackId,
+    /// The process whose code it is; 0 for the kernel's.
+    pub pid: Pid,
+    /// Return addresses, innermost first.
+    pub frames: Vec<u64>,
+}
+
+/// What an address in a stack is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SymbolMeta {
+    /// The process; 0 for the kernel.
+    pub pid: Pid,
+    /// The address as it stands in stacks.
+    pub address: u64,
+    /// The file that is mapped there, as the process sees it; empty when not known.
+    pub module: String,
+    /// The address within that file.
+    pub offset: u64,
+    /// Functions, innermost inlined one first; empty when there is no symbol.
+    pub frames: Vec<FrameMeta>,
+}
+
+/// A function in a stack.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FrameMeta {
+    /// Its name, demangled.
+    pub function: String,
+    /// Source file; empty when not known.
+    pub file: String,
+    /// Line; 0 when not known.
+    pub line: u32,
+}
+
+/// What a descriptor is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileMeta {
+    /// The process.
+    pub pid: Pid,
+    /// The descriptor.
+    pub fd: u32,
+    /// Which kind: `socket`, `pipe`, `eventfd`, `timerfd`, `epoll`, `io_uring`, `file` and so on.
+    pub kind: String,
+    /// A path, or local and peer address.
+    pub name: String,
+}
+
+/// How much CPU a process may use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LimitsMeta {
+    /// The process.
+    pub pid: Pid,
+    /// CPUs it may run on (affinity and cpuset).
+    pub cpus: u32,
+    /// Thousandths of a CPU its cgroup's quota allows; 0 for no quota.
+    pub quota_millicpus: u32,
+    /// 1 when it uses io_uring, whose operations are not seen as system calls.
+    pub io_uring: u32,
 }
 
 /// The session: tool, machine, clocks.

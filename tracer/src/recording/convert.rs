@@ -169,7 +169,9 @@ fn put(message: &impl Message, out: &mut Vec<u8>) {
 pub(crate) fn size(record: &Record) -> usize {
     match record {
         Record::Event(_, event) => 64 + event.payload().len(),
-        Record::Sample(Sample::Thread(_)) => 288,
+        Record::Sample(Sample::Thread(_)) => 320,
+        Record::Sample(Sample::Counter(sample)) => 80 + 16 * sample.words.len(),
+        Record::Sample(Sample::Holding(_) | Sample::Pressure(_) | Sample::Probes(_)) => 96,
         Record::Sample(Sample::Syscall(sample)) => 128 + 10 * sample.buckets.len(),
         Record::Sample(Sample::Process(_) | Sample::Agent(_)) => 64,
         Record::Meta(meta) => 128 + meta::text(meta),
@@ -184,11 +186,22 @@ fn time(record: &Record) -> Option<Nanos> {
         Record::Sample(Sample::Thread(sample)) => Some(sample.at),
         Record::Sample(Sample::Process(sample)) => Some(sample.at),
         Record::Sample(Sample::Agent(sample)) => Some(sample.at),
+        Record::Sample(Sample::Holding(sample)) => Some(sample.at),
+        Record::Sample(Sample::Pressure(sample)) => Some(sample.at),
+        Record::Sample(Sample::Probes(sample)) => Some(sample.at),
         Record::Meta(Meta::Session(session)) => Some(session.started),
         Record::Meta(Meta::Process(process)) => Some(process.since),
         Record::Tick(at) => Some(*at),
-        Record::Sample(Sample::Syscall(_))
-        | Record::Meta(Meta::ThreadName(_) | Meta::SyscallName(_) | Meta::Probe(_))
+        Record::Sample(Sample::Syscall(_) | Sample::Counter(_))
+        | Record::Meta(
+            Meta::ThreadName(_)
+            | Meta::SyscallName(_)
+            | Meta::Probe(_)
+            | Meta::Stack(_)
+            | Meta::Symbol(_)
+            | Meta::File(_)
+            | Meta::Limits(_),
+        )
         | Record::Loss(_) => None,
     }
 }
@@ -311,6 +324,22 @@ impl<'a, T: Copy> Column<'a, T> {
 
     fn next(&mut self) -> Result<T, Malformed> {
         self.0.next().copied().ok_or(Malformed)
+    }
+}
+
+/// A column that older files do not have: then every cell is 0.
+struct Later<'a, T>(Option<Column<'a, T>>);
+
+impl<'a, T: Copy + Default> Later<'a, T> {
+    fn new(cells: &'a [T]) -> Self {
+        Self((!cells.is_empty()).then(|| Column::new(cells)))
+    }
+
+    fn next(&mut self) -> Result<T, Malformed> {
+        match &mut self.0 {
+            Some(column) => column.next(),
+            None => Ok(T::default()),
+        }
     }
 }
 

@@ -1,33 +1,40 @@
-//! What was last said about each thread and system call, so that a sample need only say what changed.
+//! What was last said about each thread, system call and row of a table, so that a sample need only say what changed.
 //!
 //! Writer and reader keep the same history: both forget it at every restart the file says, and a reader also where
 //! a part of the file is missing. It is bounded: the writer restarts before it is full.
 
 use std::collections::HashMap;
 
-use tracer_common::{Nanos, SyscallKey, ThreadTimes, Tid, hist::BUCKETS};
+use tracer_common::{
+    Nanos, SyscallKey, TableNr, ThreadTimes, Tid,
+    hist::BUCKETS,
+    table::{LockRow, PollRow},
+};
 
 use super::Malformed;
-use crate::record::{SyscallSample, ThreadSample};
+use crate::record::{CounterKey, CounterSample, SyscallSample, ThreadSample};
 
-/// Most threads and calls remembered. A full one takes 32 MiB, if every call had durations in every bucket.
+/// Most threads, calls and rows remembered. A full one takes 32 MiB if every call had durations in every bucket, and
+/// 64 MiB if every row were as long as a row may be.
 const CAPACITY: usize = 8192;
 
-/// The last sample of each thread and call.
+/// The last sample of each thread, call and row.
 #[derive(Default)]
 pub(super) struct History {
     threads: HashMap<(Tid, Nanos), ThreadTimes>,
     syscalls: HashMap<SyscallKey, SyscallSample>,
+    counters: HashMap<(TableNr, CounterKey), Vec<(u32, u64)>>,
 }
 
 impl History {
     pub(super) fn forget(&mut self) {
         self.threads.clear();
         self.syscalls.clear();
+        self.counters.clear();
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.threads.len() + self.syscalls.len() >= CAPACITY
+        self.threads.len() + self.syscalls.len() + self.counters.len() >= CAPACITY
     }
 
     /// What changed in the times of a thread, or `None` when its last sample is not known or cannot
@@ -60,7 +67,7 @@ impl History {
     /// become this one.
     pub(super) fn syscall_change(&self, sample: &SyscallSample) -> Option<SyscallSample> {
         let before = self.syscalls.get(&sample.key)?;
-        if !is_ascending(&sample.buckets) {
+        if !is_ascending(&sample.buckets, BUCKETS) {
             return None;
         }
         Some(SyscallSample {
@@ -70,7 +77,7 @@ impl History {
             timed: sample.timed.checked_sub(before.timed)?,
             sum: sample.sum.since(before.sum)?,
             max: sample.max.since(before.max)?,
-            buckets: changed_buckets(&sample.buckets, &before.buckets)?,
+            buckets: changed(&sample.buckets, &before.buckets)?,
             last: sample.last,
         })
     }
@@ -85,7 +92,7 @@ impl History {
     }
 
     pub(super) fn remember_syscall(&mut self, sample: &SyscallSample) -> Result<(), Malformed> {
-        if sample.last || !is_ascending(&sample.buckets) {
+        if sample.last || !is_ascending(&sample.buckets, BUCKETS) {
             self.syscalls.remove(&sample.key);
             return Ok(());
         }
@@ -94,6 +101,69 @@ impl History {
         }
         self.syscalls.insert(sample.key, sample.clone());
         Ok(())
+    }
+
+    /// The words of a row that changed, or `None` when its last sample is not known or cannot have become this one.
+    pub(super) fn counter_change(&self, sample: &CounterSample) -> Option<Vec<(u32, u64)>> {
+        let before = self.counters.get(&(sample.table, sample.key))?;
+        if !is_ascending(&sample.words, WORDS) {
+            return None;
+        }
+        changed(&sample.words, before)
+    }
+
+    /// The words of a row after `change`, or `None` when its last sample is not known.
+    pub(super) fn counter_after(
+        &self,
+        row: (TableNr, CounterKey),
+        change: &[(u32, u64)],
+    ) -> Option<Result<Vec<(u32, u64)>, Malformed>> {
+        let before = self.counters.get(&row)?;
+        Some(add(before, change, WORDS).ok_or(Malformed))
+    }
+
+    pub(super) fn remember_counter(&mut self, sample: &CounterSample) -> Result<(), Malformed> {
+        let row = (sample.table, sample.key);
+        if sample.last || !is_ascending(&sample.words, WORDS) {
+            self.counters.remove(&row);
+            return Ok(());
+        }
+        if self.is_full() && !self.counters.contains_key(&row) {
+            return Err(Malformed);
+        }
+        self.counters.insert(row, sample.words.clone());
+        Ok(())
+    }
+}
+
+/// Words of the longest row there may be.
+const WORDS: usize = 512;
+
+const _: () = assert!(size_of::<LockRow>() / 8 <= WORDS && size_of::<PollRow>() / 8 <= WORDS);
+
+/// A count of a bucket, or a counter.
+trait Count: Copy + Default + PartialEq {
+    fn less(self, other: Self) -> Option<Self>;
+    fn plus(self, other: Self) -> Option<Self>;
+}
+
+impl Count for u32 {
+    fn less(self, other: Self) -> Option<Self> {
+        self.checked_sub(other)
+    }
+
+    fn plus(self, other: Self) -> Option<Self> {
+        self.checked_add(other)
+    }
+}
+
+impl Count for u64 {
+    fn less(self, other: Self) -> Option<Self> {
+        self.checked_sub(other)
+    }
+
+    fn plus(self, other: Self) -> Option<Self> {
+        self.checked_add(other)
     }
 }
 
@@ -122,48 +192,48 @@ fn add_syscall(before: &SyscallSample, change: &SyscallSample) -> Option<Syscall
         timed: before.timed.checked_add(change.timed)?,
         sum: Nanos(before.sum.0.checked_add(change.sum.0)?),
         max: Nanos(before.max.0.checked_add(change.max.0)?),
-        buckets: add_buckets(&before.buckets, &change.buckets)?,
+        buckets: add(&before.buckets, &change.buckets, BUCKETS)?,
         last: change.last,
     })
 }
 
-/// True for a list of buckets as the kernel's rows give it. Others are written as they are, every time.
-fn is_ascending(buckets: &[(u32, u32)]) -> bool {
-    buckets.is_sorted_by(|(one, _), (next, _)| one < next)
-        && buckets
+/// True for a list of places as the kernel's rows give it. Others are written as they are, every time.
+fn is_ascending<C>(list: &[(u32, C)], places: usize) -> bool {
+    list.is_sorted_by(|(one, _), (next, _)| one < next)
+        && list
             .last()
-            .is_none_or(|&(last, _)| (last as usize) < BUCKETS)
+            .is_none_or(|&(last, _)| (last as usize) < places)
 }
 
-/// The buckets of `now` that are not in `before`, or were smaller; `None` when one shrank or vanished.
-fn changed_buckets(now: &[(u32, u32)], before: &[(u32, u32)]) -> Option<Vec<(u32, u32)>> {
+/// The places of `now` that are not in `before`, or were smaller; `None` when one shrank or vanished.
+fn changed<C: Count>(now: &[(u32, C)], before: &[(u32, C)]) -> Option<Vec<(u32, C)>> {
     let mut changed = Vec::new();
     let mut before = before.iter().peekable();
-    for &(bucket, count) in now {
-        let was = before.next_if(|&&(old, _)| old == bucket);
-        let more = count.checked_sub(was.map_or(0, |&(_, count)| count))?;
-        if was.is_none() || more != 0 {
-            changed.push((bucket, more));
+    for &(place, count) in now {
+        let was = before.next_if(|&&(old, _)| old == place);
+        let more = count.less(was.map_or(C::default(), |&(_, count)| count))?;
+        if was.is_none() || more != C::default() {
+            changed.push((place, more));
         }
     }
     before.next().is_none().then_some(changed)
 }
 
-/// The inverse of [`changed_buckets`]. Both lists are ascending, or the result is `None`.
-fn add_buckets(before: &[(u32, u32)], change: &[(u32, u32)]) -> Option<Vec<(u32, u32)>> {
+/// The inverse of [`changed`]. Both lists are ascending, or the result is `None`.
+fn add<C: Count>(before: &[(u32, C)], change: &[(u32, C)], places: usize) -> Option<Vec<(u32, C)>> {
     let mut sum = Vec::with_capacity(before.len().max(change.len()));
     let mut before = before.iter().copied().peekable();
-    for &(bucket, more) in change {
-        while let Some(unchanged) = before.next_if(|&(old, _)| old < bucket) {
+    for &(place, more) in change {
+        while let Some(unchanged) = before.next_if(|&(old, _)| old < place) {
             sum.push(unchanged);
         }
         let was = before
-            .next_if(|&(old, _)| old == bucket)
-            .map_or(0, |(_, count)| count);
-        sum.push((bucket, more.checked_add(was)?));
+            .next_if(|&(old, _)| old == place)
+            .map_or(C::default(), |(_, count)| count);
+        sum.push((place, more.plus(was)?));
     }
     sum.extend(before);
-    is_ascending(&sum).then_some(sum)
+    is_ascending(&sum, places).then_some(sum)
 }
 
 #[cfg(test)]
@@ -172,25 +242,34 @@ mod tests {
 
     #[test]
     fn only_changed_buckets_are_said_and_they_add_up_again() {
-        let before = [(3, 1), (8, 2), (9, 5)];
+        let before = [(3, 1u32), (8, 2), (9, 5)];
         let now = [(1, 1), (3, 1), (8, 3), (9, 5), (495, 7)];
-        let changed = changed_buckets(&now, &before).unwrap();
+        let changed = changed(&now, &before).unwrap();
         assert_eq!(changed, [(1, 1), (8, 1), (495, 7)]);
-        assert_eq!(add_buckets(&before, &changed).unwrap(), now);
+        assert_eq!(add(&before, &changed, BUCKETS).unwrap(), now);
     }
 
     #[test]
     fn an_empty_bucket_that_appears_is_a_change() {
-        let changed = changed_buckets(&[(4, 0), (5, 1)], &[(5, 1)]).unwrap();
+        let changed = changed(&[(4, 0u32), (5, 1)], &[(5, 1)]).unwrap();
         assert_eq!(changed, [(4, 0)]);
-        assert_eq!(add_buckets(&[(5, 1)], &changed).unwrap(), [(4, 0), (5, 1)]);
+        assert_eq!(add(&[(5, 1)], &changed, BUCKETS).unwrap(), [(4, 0), (5, 1)]);
     }
 
     #[test]
     fn a_row_that_shrank_is_not_a_change_of_the_one_before() {
-        assert_eq!(changed_buckets(&[(5, 1)], &[(5, 2)]), None);
-        assert_eq!(changed_buckets(&[(5, 1)], &[(5, 1), (6, 1)]), None);
-        assert_eq!(changed_buckets(&[(6, 1)], &[(5, 1)]), None);
+        assert_eq!(changed(&[(5, 1u32)], &[(5, 2)]), None);
+        assert_eq!(changed(&[(5, 1u32)], &[(5, 1), (6, 1)]), None);
+        assert_eq!(changed(&[(6, 1u32)], &[(5, 1)]), None);
+    }
+
+    #[test]
+    fn a_word_of_a_row_may_be_any_number() {
+        let (before, now) = ([(0, 1u64 << 63)], [(0, u64::MAX), (511, 1)]);
+        let changed = changed(&now, &before).unwrap();
+        assert_eq!(add(&before, &changed, WORDS).unwrap(), now);
+        assert_eq!(add(&now, &[(0, 1)], WORDS), None, "beyond the largest");
+        assert_eq!(add(&now, &[(512, 1)], WORDS), None, "longer than a row is");
     }
 
     #[test]
@@ -210,7 +289,12 @@ mod tests {
             history.remember_syscall(&SyscallSample::default()),
             Err(Malformed)
         );
+        assert_eq!(
+            history.remember_counter(&CounterSample::default()),
+            Err(Malformed)
+        );
         history.forget();
+        assert_eq!(history.remember_counter(&CounterSample::default()), Ok(()));
         assert_eq!(history.remember_syscall(&SyscallSample::default()), Ok(()));
     }
 }

@@ -1,10 +1,11 @@
 //! Descriptions, one per message.
 
-use tracer_common::{Nanos, Pid, SyscallNr, Tid};
+use tracer_common::{Nanos, Pid, StackId, SyscallNr, Tid};
 
 use super::schema::{self, meta::What};
 use crate::record::{
-    Meta, ProbeMeta, ProbeStatus, ProcessMeta, Record, SessionMeta, SyscallNameMeta, ThreadNameMeta,
+    FileMeta, FrameMeta, LimitsMeta, Meta, ProbeMeta, ProbeStatus, ProcessMeta, Record,
+    SessionMeta, StackMeta, SymbolMeta, SyscallNameMeta, ThreadNameMeta,
 };
 
 /// Bytes of text in a description.
@@ -17,6 +18,16 @@ pub(super) fn text(meta: &Meta) -> usize {
         Meta::ThreadName(meta) => meta.name.len(),
         Meta::SyscallName(meta) => meta.name.len(),
         Meta::Probe(meta) => meta.name.len() + meta.group.len() + meta.why.len(),
+        Meta::Stack(meta) => 10 * meta.frames.len(),
+        Meta::Symbol(meta) => {
+            let frames = meta.frames.iter();
+            meta.module.len()
+                + frames
+                    .map(|frame| 24 + frame.function.len() + frame.file.len())
+                    .sum::<usize>()
+        }
+        Meta::File(meta) => meta.kind.len() + meta.name.len(),
+        Meta::Limits(_) => 0,
     }
 }
 
@@ -55,6 +66,38 @@ pub(super) fn encode(meta: &Meta) -> schema::Meta {
             group: meta.group,
             status: encode_status(meta.status).into(),
             why: meta.why,
+        }),
+        Meta::Stack(meta) => What::Stack(schema::Stack {
+            id: meta.id.0,
+            pid: meta.pid.0,
+            frames: meta.frames,
+        }),
+        Meta::Symbol(meta) => What::Symbol(schema::Symbol {
+            pid: meta.pid.0,
+            address: meta.address,
+            module: meta.module,
+            offset: meta.offset,
+            frames: meta
+                .frames
+                .into_iter()
+                .map(|frame| schema::Frame {
+                    function: frame.function,
+                    file: frame.file,
+                    line: frame.line,
+                })
+                .collect(),
+        }),
+        Meta::File(meta) => What::File(schema::File {
+            pid: meta.pid.0,
+            fd: meta.fd,
+            kind: meta.kind,
+            name: meta.name,
+        }),
+        Meta::Limits(meta) => What::Limits(schema::Limits {
+            pid: meta.pid.0,
+            cpus: meta.cpus,
+            quota_millicpus: meta.quota_millicpus,
+            io_uring: meta.io_uring,
         }),
     };
     schema::Meta { what: Some(what) }
@@ -99,6 +142,38 @@ pub(super) fn decode(message: schema::Meta, records: &mut Vec<Record>) -> u64 {
                 why: meta.why,
             })
         }),
+        Some(What::Stack(meta)) => Some(Meta::Stack(StackMeta {
+            id: StackId(meta.id),
+            pid: Pid(meta.pid),
+            frames: meta.frames,
+        })),
+        Some(What::Symbol(meta)) => Some(Meta::Symbol(SymbolMeta {
+            pid: Pid(meta.pid),
+            address: meta.address,
+            module: meta.module,
+            offset: meta.offset,
+            frames: meta
+                .frames
+                .into_iter()
+                .map(|frame| FrameMeta {
+                    function: frame.function,
+                    file: frame.file,
+                    line: frame.line,
+                })
+                .collect(),
+        })),
+        Some(What::File(meta)) => Some(Meta::File(FileMeta {
+            pid: Pid(meta.pid),
+            fd: meta.fd,
+            kind: meta.kind,
+            name: meta.name,
+        })),
+        Some(What::Limits(meta)) => Some(Meta::Limits(LimitsMeta {
+            pid: Pid(meta.pid),
+            cpus: meta.cpus,
+            quota_millicpus: meta.quota_millicpus,
+            io_uring: meta.io_uring,
+        })),
         None => None,
     };
     let unknown = u64::from(meta.is_none());

@@ -1,10 +1,13 @@
 //! Samples in columns.
 
+mod counter;
+mod rest;
+
 use std::collections::HashMap;
 
 use tracer_common::{Nanos, Pid, State, SyscallKey, SyscallNr, ThreadTimes, Tid, thread::STATES};
 
-use super::{Column, Delta, Malformed, Times, history::History, rows, schema};
+use super::{Column, Delta, Later, Malformed, Times, history::History, rows, schema};
 use crate::record::{AgentSample, ProcessSample, Record, Sample, SyscallSample, ThreadSample};
 
 /// Not a sample: what follows does not build on what came before.
@@ -13,6 +16,10 @@ const THREAD: u32 = 1;
 const SYSCALL: u32 = 2;
 const PROCESS: u32 = 3;
 const AGENT: u32 = 4;
+const COUNTER: u32 = 5;
+const HOLDING: u32 = 6;
+const PRESSURE: u32 = 7;
+const PROBES: u32 = 8;
 
 /// The columns of samples while they are filled.
 #[derive(Default)]
@@ -22,6 +29,7 @@ pub(super) struct Columns {
     thread_at: Delta,
     process_at: Delta,
     agent_at: Delta,
+    rest: rest::Columns,
 }
 
 impl Columns {
@@ -40,6 +48,28 @@ impl Columns {
             }
             Sample::Process(sample) => self.push_process(sample),
             Sample::Agent(sample) => self.push_agent(sample),
+            Sample::Counter(sample) => {
+                self.make_room(history);
+                self.message.order.push(COUNTER);
+                let columns = self.message.counters.get_or_insert_default();
+                counter::push(columns, sample, history.counter_change(sample));
+                remembered(history.remember_counter(sample));
+            }
+            Sample::Holding(sample) => {
+                self.message.order.push(HOLDING);
+                let columns = self.message.holdings.get_or_insert_default();
+                self.rest.push_holding(columns, sample);
+            }
+            Sample::Pressure(sample) => {
+                self.message.order.push(PRESSURE);
+                let columns = self.message.pressures.get_or_insert_default();
+                self.rest.push_pressure(columns, sample);
+            }
+            Sample::Probes(sample) => {
+                self.message.order.push(PROBES);
+                let columns = self.message.probes.get_or_insert_default();
+                self.rest.push_probes(columns, sample);
+            }
         }
     }
 
@@ -85,6 +115,8 @@ impl Columns {
         columns.voluntary.push(times.voluntary);
         columns.involuntary.push(times.involuntary);
         columns.migrations.push(times.migrations);
+        columns.ready_max.push(sample.ready_max.0);
+        columns.waiting_on.push(sample.waiting_on);
     }
 
     fn push_syscall(&mut self, sample: &SyscallSample, change: Option<SyscallSample>) {
@@ -194,6 +226,10 @@ pub(super) fn decode(
         .map(|columns| SyscallRows::new(columns, &threads));
     let mut process_rows = message.processes.as_ref().map(ProcessRows::new);
     let mut agent_rows = message.agents.as_ref().map(AgentRows::new);
+    let mut counter_rows = message.counters.as_ref().map(counter::Rows::new);
+    let mut holding_rows = message.holdings.as_ref().map(rest::HoldingRows::new);
+    let mut pressure_rows = message.pressures.as_ref().map(rest::PressureRows::new);
+    let mut probes_rows = message.probes.as_ref().map(rest::ProbesRows::new);
 
     let mut skipped = Skipped::default();
     let order = rows(&message.order)?;
@@ -210,6 +246,14 @@ pub(super) fn decode(
             SYSCALL => next(&mut syscall_rows, |rows| rows.next(history))?.map(Sample::Syscall),
             PROCESS => Some(Sample::Process(next(&mut process_rows, ProcessRows::next)?)),
             AGENT => Some(Sample::Agent(next(&mut agent_rows, AgentRows::next)?)),
+            COUNTER => next(&mut counter_rows, |rows| rows.next(history))?.map(Sample::Counter),
+            HOLDING => Some(Sample::Holding(next(&mut holding_rows, |rows| {
+                rows.next()
+            })?)),
+            PRESSURE => Some(Sample::Pressure(next(&mut pressure_rows, |rows| {
+                rows.next()
+            })?)),
+            PROBES => Some(Sample::Probes(next(&mut probes_rows, |rows| rows.next())?)),
             _ => {
                 skipped.unknown += 1;
                 continue;
@@ -246,6 +290,8 @@ struct ThreadRows<'a> {
     involuntary: Column<'a, u64>,
     migrations: Column<'a, u64>,
     follows: Column<'a, bool>,
+    ready_max: Later<'a, u64>,
+    waiting_on: Later<'a, u64>,
 }
 
 impl<'a> ThreadRows<'a> {
@@ -262,6 +308,8 @@ impl<'a> ThreadRows<'a> {
             involuntary: Column::new(&columns.involuntary),
             migrations: Column::new(&columns.migrations),
             follows: Column::new(&columns.follows),
+            ready_max: Later::new(&columns.ready_max),
+            waiting_on: Later::new(&columns.waiting_on),
         }
     }
 
@@ -290,6 +338,7 @@ impl<'a> ThreadRows<'a> {
             return Err(Malformed);
         };
         let (at, pid, state) = (self.at.next()?, Pid(self.pid.next()?), State(state));
+        let (ready_max, waiting_on) = (Nanos(self.ready_max.next()?), self.waiting_on.next()?);
         if self.follows.next()? {
             match history.thread_after((tid, first), &times) {
                 Some(after) => times = after?,
@@ -303,6 +352,8 @@ impl<'a> ThreadRows<'a> {
             first,
             state,
             times,
+            ready_max,
+            waiting_on,
         };
         history.remember_thread(&sample)?;
         Ok(Some(sample))
