@@ -1,6 +1,9 @@
 //! Facts about processes and about this machine, read from `/proc` and the system's clocks. Changes nothing.
 
+pub mod cpu;
+pub mod descriptor;
 pub mod find;
+pub mod memory;
 pub mod process;
 pub mod sys;
 pub mod syscall;

@@ -114,6 +114,15 @@ pub fn usage(pid: Pid) -> Option<Usage> {
     })
 }
 
+/// Where the heap of `pid` ends, rounded up to whole pages; `None` when it has none.
+#[must_use]
+pub fn heap_end(pid: Pid) -> Option<u64> {
+    let maps = open(pid)?.maps().ok()?;
+    maps.iter()
+        .find(|map| map.pathname == procfs::process::MMapPath::Heap)
+        .map(|map| map.address.1)
+}
+
 /// `pid` and all its living descendants, parents first.
 #[must_use]
 pub fn with_descendants(pid: Pid) -> Vec<Pid> {
@@ -155,19 +164,34 @@ fn state_of(task: &Task) -> Option<State> {
         return Some(State::UNKNOWN);
     }
     Some(match blocked_in(task) {
-        Some(nr) if nr >= 0 => class_of(nr.unsigned_abs()),
+        Some((nr, argument)) if nr >= 0 => match class_of(nr.unsigned_abs()) {
+            State::BY_FILE => waits_for_file(task, argument),
+            state => state,
+        },
         Some(_) if letter == 'D' => State::PAGE_FAULT,
         Some(_) => State::OTHER,
         None => State::UNKNOWN,
     })
 }
 
-/// The number of the call a thread is blocked in, −1 when it blocks outside any; `None` when it runs, or when
-/// that may not be read. `procfs` takes a −1, which stands with fewer fields, for an error.
-fn blocked_in(task: &Task) -> Option<i64> {
+/// What a thread waits for that blocks on its descriptor `fd`.
+fn waits_for_file(task: &Task, fd: u64) -> State {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata(format!("/proc/{}/task/{}/fd/{fd}", task.pid, task.tid))
+        .map_or(State::OTHER, |found| State::of_file(found.mode()))
+}
+
+/// The number of the call a thread is blocked in and its first argument, −1 when it blocks outside any; `None` when it
+/// runs, or when that may not be read. `procfs` takes a −1, which stands with fewer fields, for an error.
+fn blocked_in(task: &Task) -> Option<(i64, u64)> {
     let line =
         std::fs::read_to_string(format!("/proc/{}/task/{}/syscall", task.pid, task.tid)).ok()?;
-    line.split_ascii_whitespace().next()?.parse().ok()
+    let mut words = line.split_ascii_whitespace();
+    let nr = words.next()?.parse().ok()?;
+    let argument = words
+        .next()
+        .and_then(|word| u64::from_str_radix(word.trim_start_matches("0x"), 16).ok());
+    Some((nr, argument.unwrap_or(0)))
 }
 
 #[cfg(test)]

@@ -1,10 +1,14 @@
 //! System calls by name: what they are called, and what a thread that blocks in one is waiting for.
 
 use syscalls::Sysno;
-use tracer_common::{State, SyscallNr, config::SyscallClasses, syscall::SYSCALL_CLASS_COUNT};
+use tracer_common::{
+    State, SyscallNr,
+    config::{CallKind, CallKinds, SyscallClasses},
+    syscall::SYSCALL_CLASS_COUNT,
+};
 
-/// What a blocked thread waits for, by the call it blocks in. A call that is not listed is [`State::OTHER`]:
-/// what a `read` waits for depends on the file, which the number does not tell.
+/// What a blocked thread waits for, by the call it blocks in. A call that is not listed is [`State::OTHER`]; what a `read`
+/// waits for depends on the file.
 const CLASSES: &[(State, &[Sysno])] = &[
     (
         State::FUTEX,
@@ -25,6 +29,17 @@ const CLASSES: &[(State, &[Sysno])] = &[
             Sysno::ppoll,
             Sysno::select,
             Sysno::pselect6,
+        ],
+    ),
+    (
+        State::BY_FILE,
+        &[
+            Sysno::read,
+            Sysno::readv,
+            Sysno::write,
+            Sysno::writev,
+            Sysno::sendfile,
+            Sysno::splice,
         ],
     ),
     (State::SLEEP, &[Sysno::nanosleep, Sysno::clock_nanosleep]),
@@ -70,6 +85,75 @@ const CLASSES: &[(State, &[Sysno])] = &[
         ],
     ),
 ];
+
+/// What is accounted at the return of a call, besides the call itself.
+const KINDS: &[(CallKind, &[Sysno])] = &[
+    (
+        CallKind::READ,
+        &[
+            Sysno::read,
+            Sysno::readv,
+            Sysno::pread64,
+            Sysno::preadv,
+            Sysno::preadv2,
+            Sysno::recvfrom,
+            Sysno::recvmsg,
+        ],
+    ),
+    (
+        CallKind::WRITE,
+        &[
+            Sysno::write,
+            Sysno::writev,
+            Sysno::pwrite64,
+            Sysno::pwritev,
+            Sysno::pwritev2,
+            Sysno::sendto,
+            Sysno::sendmsg,
+        ],
+    ),
+    (
+        CallKind::CONNECT,
+        &[Sysno::connect, Sysno::accept, Sysno::accept4],
+    ),
+    (CallKind::CLOSE, &[Sysno::close]),
+    (
+        CallKind::POLL,
+        &[Sysno::epoll_wait, Sysno::epoll_pwait, Sysno::epoll_pwait2],
+    ),
+    (
+        CallKind::FUTEX,
+        &[
+            Sysno::futex,
+            Sysno::futex_wait,
+            Sysno::futex_waitv,
+            Sysno::futex_wake,
+            Sysno::futex_requeue,
+        ],
+    ),
+    (CallKind::MAP, &[Sysno::mmap]),
+    (CallKind::UNMAP, &[Sysno::munmap]),
+    (CallKind::REMAP, &[Sysno::mremap]),
+    (CallKind::BRK, &[Sysno::brk]),
+    (CallKind::ADVISE, &[Sysno::madvise]),
+];
+
+/// The table the kernel side looks returning calls up in.
+#[must_use]
+pub fn kinds() -> CallKinds {
+    let mut table = [CallKind::NONE; SYSCALL_CLASS_COUNT];
+    for (kind, calls) in KINDS {
+        for call in *calls {
+            if let Some(entry) = usize::try_from(call.id())
+                .ok()
+                .and_then(|number| table.get_mut(number))
+            {
+                *entry = *kind;
+            }
+        }
+    }
+    table
+}
 
 /// The table the kernel side looks blocked threads up in.
 #[must_use]
@@ -124,7 +208,7 @@ mod tests {
         assert_eq!(name(SyscallNr(Sysno::futex.id() as u32)), "futex");
         assert_eq!(name(SyscallNr(511)), "syscall_511");
         assert_eq!(class_of(Sysno::epoll_wait.id() as u64), State::EPOLL);
-        assert_eq!(class_of(Sysno::read.id() as u64), State::OTHER);
+        assert_eq!(class_of(Sysno::read.id() as u64), State::BY_FILE);
         assert_eq!(class_of(1 << 40), State::OTHER);
     }
 }
