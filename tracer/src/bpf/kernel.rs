@@ -78,6 +78,19 @@ fn describe(error: &BtfError) -> String {
     }
 }
 
+/// The offset of `r10`, from where the nine words to `orig_ax` are read at once.
+fn registers(btf: &Btf) -> Result<u32, BtfError> {
+    let r10 = btf.offset("pt_regs", "r10")?;
+    for (member, word) in [("dx", 5), ("si", 6), ("di", 7), ("orig_ax", 8)] {
+        if btf.offset("pt_regs", member)? != r10 + 8 * word {
+            return Err(BtfError::NoSuchMember(format!(
+                "pt_regs.{member} where it is expected"
+            )));
+        }
+    }
+    Ok(r10)
+}
+
 fn layout(btf: &Btf) -> Result<Layout, BtfError> {
     Ok(Layout {
         task_pid: btf.offset("task_struct", "pid")?,
@@ -85,7 +98,19 @@ fn layout(btf: &Btf) -> Result<Layout, BtfError> {
         task_signal: btf.offset("task_struct", "signal")?,
         task_exit_code: btf.offset("task_struct", "exit_code")?,
         signal_live: btf.offset("signal_struct", "live")?,
-        regs_syscall: btf.offset("pt_regs", "orig_ax")?,
+        regs_r10: registers(btf)?,
+        task_files: btf.offset("task_struct", "files")?,
+        files_fdt: btf.offset("files_struct", "fdt")?,
+        fdt_fd: btf.offset("fdtable", "fd")?,
+        fdt_max_fds: btf.offset("fdtable", "max_fds")?,
+        file_inode: btf.offset("file", "f_inode")?,
+        inode_mode: btf.offset("inode", "i_mode")?,
+        // Without group scheduling or quotas there is no throttling to see.
+        task_cfs_rq: btf
+            .offset("task_struct", "se")
+            .and_then(|entity| Ok(entity + btf.offset("sched_entity", "cfs_rq")?))
+            .unwrap_or(0),
+        cfs_throttle_count: btf.offset("cfs_rq", "throttle_count").unwrap_or(0),
     })
 }
 

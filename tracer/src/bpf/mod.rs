@@ -1,12 +1,16 @@
 //! Load, attach, read maps: the only module that talks to the kernel about programs. It knows no model.
 
+mod attach;
 pub mod btf;
 pub mod kernel;
 pub mod probes;
 mod ready;
+mod rows;
 mod session;
 mod wire;
 
+pub use attach::Runs;
 pub use kernel::Requirement;
 pub use ready::Ready;
-pub use session::{Kernel, LoadError, Options, Read};
+pub use rows::Rows;
+pub use session::{Kernel, LONG_WAIT, LoadError, Options, Read};

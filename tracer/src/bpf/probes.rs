@@ -7,13 +7,60 @@ pub enum Group {
     Process,
     /// A thread's time by state. Always on.
     Sched,
-    /// System calls: counts, errors and durations.
+    /// Futex waits by address, wakers, long waits as events.
+    Lock,
+    /// Call stacks of long waits.
+    Stack,
+    /// Samples of running threads with their stacks.
+    Sample,
+    /// System calls: counts and errors.
     Syscall,
+    /// Durations of system calls.
+    Timing,
+    /// Bytes and calls by descriptor, epoll.
+    Io,
+    /// Memory asked for and given back.
+    Memory,
+    /// Each system call as an event.
+    Calls,
 }
 
 impl Group {
     /// Every group.
-    pub const ALL: &'static [Self] = &[Self::Process, Self::Sched, Self::Syscall];
+    pub const ALL: &'static [Self] = &[
+        Self::Process,
+        Self::Sched,
+        Self::Lock,
+        Self::Stack,
+        Self::Sample,
+        Self::Syscall,
+        Self::Timing,
+        Self::Io,
+        Self::Memory,
+        Self::Calls,
+    ];
+
+    /// Those that hook no system call.
+    pub const LIGHT: &'static [Self] = &[
+        Self::Process,
+        Self::Sched,
+        Self::Lock,
+        Self::Stack,
+        Self::Sample,
+    ];
+
+    /// All but the stream of single calls.
+    pub const DEFAULT: &'static [Self] = &[
+        Self::Process,
+        Self::Sched,
+        Self::Lock,
+        Self::Stack,
+        Self::Sample,
+        Self::Syscall,
+        Self::Timing,
+        Self::Io,
+        Self::Memory,
+    ];
 
     /// The word people type.
     #[must_use]
@@ -21,7 +68,24 @@ impl Group {
         match self {
             Self::Process => "process",
             Self::Sched => "sched",
+            Self::Lock => "lock",
+            Self::Stack => "stack",
+            Self::Sample => "sample",
             Self::Syscall => "syscall",
+            Self::Timing => "timing",
+            Self::Io => "io",
+            Self::Memory => "memory",
+            Self::Calls => "calls",
+        }
+    }
+
+    /// The group it cannot work without.
+    #[must_use]
+    pub fn needs(self) -> Option<Self> {
+        match self {
+            Self::Timing | Self::Io | Self::Memory | Self::Calls => Some(Self::Syscall),
+            Self::Stack => Some(Self::Lock),
+            Self::Process | Self::Sched | Self::Lock | Self::Sample | Self::Syscall => None,
         }
     }
 
@@ -36,7 +100,14 @@ impl Group {
     pub fn is_required(self) -> bool {
         match self {
             Self::Process | Self::Sched => true,
-            Self::Syscall => false,
+            Self::Lock
+            | Self::Stack
+            | Self::Sample
+            | Self::Syscall
+            | Self::Timing
+            | Self::Io
+            | Self::Memory
+            | Self::Calls => false,
         }
     }
 }
@@ -46,12 +117,20 @@ impl Group {
 pub enum Attach {
     /// To the raw tracepoint of this name.
     RawTracepoint(&'static str),
+    /// To the clock of every CPU, so often per second of CPU time.
+    CpuClock,
+    /// Not a program: a part of these, which is left out when it is off.
+    Part(&'static [&'static str]),
 }
+
+/// Samples of running threads per second and CPU. Not 100: programs that do something every 10 ms would always be
+/// met in the same place.
+pub const SAMPLES_PER_S: u64 = 99;
 
 /// One probe.
 #[derive(Clone, Copy, Debug)]
 pub struct Probe {
-    /// Name of the program in the kernel object.
+    /// Its name; the program's in the kernel object where it is one.
     pub name: &'static str,
     /// What switches it.
     pub group: Group,
@@ -108,8 +187,40 @@ pub const PROBES: &[Probe] = &[
         gives: "run queue latency",
     },
     Probe {
+        name: "sched_waking",
+        group: Group::Lock,
+        attach: Attach::RawTracepoint("sched_waking"),
+        since: "6.1",
+        cost: "per wake-up",
+        gives: "who wakes whom, waits longer than 10 ms one by one",
+    },
+    Probe {
+        name: "futex_waits",
+        group: Group::Lock,
+        attach: Attach::Part(&["sched_switch", "sched_wakeup"]),
+        since: "6.1",
+        cost: "per futex wait that sleeps",
+        gives: "futex waits by address, waiter and waker",
+    },
+    Probe {
+        name: "wait_stacks",
+        group: Group::Stack,
+        attach: Attach::Part(&["sched_switch", "sched_waking"]),
+        since: "6.1",
+        cost: "about 1 µs, at most 100 times a second per thread",
+        gives: "where waiters and wakers have called from",
+    },
+    Probe {
+        name: "cpu_sample",
+        group: Group::Sample,
+        attach: Attach::CpuClock,
+        since: "6.1",
+        cost: "about 8 µs, 99 times a second per busy CPU",
+        gives: "where CPU time goes, by stack",
+    },
+    Probe {
         name: "sys_enter",
-        group: Group::Syscall,
+        group: Group::Timing,
         attach: Attach::RawTracepoint("sys_enter"),
         since: "6.1",
         cost: "per system call",
@@ -121,7 +232,39 @@ pub const PROBES: &[Probe] = &[
         attach: Attach::RawTracepoint("sys_exit"),
         since: "6.1",
         cost: "per system call",
-        gives: "system calls by name: count, errors, time",
+        gives: "system calls by name: count and errors",
+    },
+    Probe {
+        name: "call_errors",
+        group: Group::Syscall,
+        attach: Attach::Part(&["sys_exit"]),
+        since: "6.1",
+        cost: "per system call that fails, but for EAGAIN",
+        gives: "errors by number; EAGAIN is what is left",
+    },
+    Probe {
+        name: "file_calls",
+        group: Group::Io,
+        attach: Attach::Part(&["sys_exit"]),
+        since: "6.1",
+        cost: "per read, write, send, receive, epoll wait",
+        gives: "bytes and calls by descriptor, events per epoll wait",
+    },
+    Probe {
+        name: "memory_calls",
+        group: Group::Memory,
+        attach: Attach::Part(&["sys_exit"]),
+        since: "6.1",
+        cost: "per mmap, munmap, mremap, brk, madvise; a stack every MiB",
+        gives: "memory asked for and given back, by stack",
+    },
+    Probe {
+        name: "single_calls",
+        group: Group::Calls,
+        attach: Attach::Part(&["sys_exit"]),
+        since: "6.1",
+        cost: "an event per system call: about 0.2 µs more, and a busy agent",
+        gives: "each system call with its time, in the recording",
     },
 ];
 

@@ -3,31 +3,30 @@
 //! Dropping it detaches everything; so does the end of this process, `kill -9` included, because the kernel
 //! closes what nobody holds.
 
-use std::{
-    collections::BTreeSet,
-    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd},
-    path::PathBuf,
-};
+use std::{collections::BTreeSet, os::fd::AsFd as _, path::PathBuf};
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
-    maps::{HashMap, MapData, MapError, PerCpuArray, RingBuf},
-    programs::{ProgramError, RawTracePoint},
+    maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf},
 };
 use aya_log::EbpfLogger;
 use thiserror::Error;
 use tracer_common::{
-    LossReason, Pid, SyscallKey, SyscallRow, Target, ThreadRow, Tid, config::SyscallClasses, name,
+    LossReason, Nanos, Pid, SyscallKey, SyscallRow, Target, ThreadRow, Tid,
+    config::{CallKinds, Control, Settings, SyscallClasses},
+    for_each_table, name, table,
 };
 
 use super::{
+    attach::{Programs, Runs},
     kernel::{self, Requirement},
-    probes::{Attach, Group, PROBES, Probe},
+    probes::Group,
     ready::Ready,
+    rows::{Rows, Table},
     wire::Wire,
 };
 use crate::{
-    record::{ProbeMeta, ProbeStatus},
+    record::ProbeMeta,
     target::{sys, syscall},
 };
 
@@ -45,15 +44,57 @@ pub struct Options {
     pub btf: PathBuf,
     /// Send the kernel side's debug lines.
     pub debug: bool,
+    /// A wait this long is an event with stacks.
+    pub long_wait: Nanos,
+    /// A target's cgroup has a CPU quota.
+    pub quotas: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
-            groups: Group::ALL.to_vec(),
+            groups: Group::DEFAULT.to_vec(),
             ring_bytes: None,
             btf: super::btf::KERNEL.into(),
             debug: false,
+            long_wait: LONG_WAIT,
+            quotas: false,
+        }
+    }
+}
+
+/// A wait this long is an event. People notice pauses from here on, and a thread cannot have more than a hundred of
+/// them a second.
+pub const LONG_WAIT: Nanos = Nanos(10_000_000);
+
+impl Options {
+    fn has(&self, group: Group) -> bool {
+        group.is_required() || self.groups.contains(&group)
+    }
+
+    fn settings(&self) -> Settings {
+        let on = |group| u32::from(self.has(group));
+        Settings {
+            long_wait: if self.has(Group::Lock) {
+                self.long_wait.0
+            } else {
+                0
+            },
+            // 100 stacks a second of about 1 µs: a ten-thousandth of a thread's time.
+            stack_every: if self.has(Group::Stack) {
+                10_000_000
+            } else {
+                0
+            },
+            stacks_per_s: 1_000,
+            bytes_per_stack: 1 << 20,
+            sample_period: 1_000_000_000 / super::probes::SAMPLES_PER_S,
+            locks: on(Group::Lock),
+            files: on(Group::Io),
+            memory: on(Group::Memory),
+            calls: on(Group::Calls),
+            quotas: u32::from(self.quotas),
+            reserved: 0,
         }
     }
 }
@@ -98,17 +139,19 @@ pub enum LoadError {
 /// Insert only what is not there yet (`include/uapi/linux/bpf.h`).
 const BPF_NOEXIST: u64 = 1;
 
-type Table<K, V> = HashMap<MapData, Wire<K>, Wire<V>>;
-
 /// The loaded kernel side.
 pub struct Kernel {
-    /// Holds the programs and their links.
-    programs: Option<Ebpf>,
+    /// Programs and their links; `None` after detaching.
+    programs: Option<Programs>,
     events: RingBuf<MapData>,
     losses: PerCpuArray<MapData, u64>,
-    targets: Table<Pid, Target>,
-    threads: Table<Tid, ThreadRow>,
-    syscalls: Table<SyscallKey, SyscallRow>,
+    targets: HashMap<MapData, Wire<Pid>, Wire<Target>>,
+    maybe: Array<MapData, u64>,
+    control: Array<MapData, Wire<Control>>,
+    threads: HashMap<MapData, Wire<Tid>, Wire<ThreadRow>>,
+    syscalls: HashMap<MapData, Wire<SyscallKey>, Wire<SyscallRow>>,
+    breaks: HashMap<MapData, Wire<Pid>, u64>,
+    tables: Vec<Box<dyn Rows>>,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     probes: Vec<ProbeMeta>,
 }
@@ -141,6 +184,8 @@ impl Kernel {
         }
         let layout = Wire(facts.layout.unwrap_or_default());
         let classes: Wire<SyscallClasses> = Wire(syscall::classes());
+        let kinds: Wire<CallKinds> = Wire(syscall::kinds());
+        let settings = Wire(options.settings());
         let log_level: u8 = if options.debug {
             aya_log::Level::Debug as u8
         } else {
@@ -153,47 +198,50 @@ impl Kernel {
             .btf(None)
             .override_global(name::LAYOUT, &layout, true)
             .override_global(name::SYSCALL_CLASSES, &classes, true)
+            .override_global(name::CALL_KINDS, &kinds, true)
+            .override_global(name::SETTINGS, &settings, true)
             .override_global(name::LOG_LEVEL, &log_level, true);
         if let Some(bytes) = options.ring_bytes {
             loader.map_max_entries(name::EVENTS, bytes);
         }
-        let mut programs = loader.load(OBJECT).map_err(LoadError::Object)?;
+        let mut object = loader.load(OBJECT).map_err(LoadError::Object)?;
         let logger = if options.debug {
-            EbpfLogger::init(&mut programs).ok()
+            EbpfLogger::init(&mut object).ok()
         } else {
             None
         };
-
-        let mut probes = Vec::new();
-        for probe in PROBES {
-            let wanted = probe.group.is_required() || options.groups.contains(&probe.group);
-            let (status, why) = if wanted {
-                match attach(&mut programs, probe) {
-                    Ok(()) => (ProbeStatus::Attached, String::new()),
-                    Err(why) if probe.group.is_required() => {
-                        return Err(LoadError::Probe {
-                            probe: probe.name,
-                            why,
-                        });
-                    }
-                    Err(why) => (ProbeStatus::Refused, why),
-                }
-            } else {
-                (ProbeStatus::Off, "not asked for".to_owned())
+        let mut tables: Vec<Box<dyn Rows>> = Vec::new();
+        macro_rules! take_all {
+            ($($table:ident)*) => {
+                $(tables.push(Box::new(Table::<table::$table>::new(take(
+                    &mut object,
+                    <table::$table as table::Table>::MAP,
+                )?)));)*
             };
-            probes.push(ProbeMeta {
-                name: probe.name.into(),
-                group: probe.group.name().into(),
-                status,
-                why,
-            });
         }
+        for_each_table!(take_all);
+        let events = take(&mut object, name::EVENTS)?;
+        let losses = take(&mut object, name::LOSSES)?;
+        let targets = take(&mut object, name::TARGETS)?;
+        let maybe = take(&mut object, name::MAYBE)?;
+        let control = take(&mut object, name::CONTROL)?;
+        let threads = take(&mut object, name::THREADS)?;
+        let syscalls = take(&mut object, name::SYSCALLS)?;
+        let breaks = take(&mut object, name::BREAKS)?;
+        let mut programs = Programs::new(object);
+        let probes = programs.attach_all(|group| options.has(group))?;
+        // The object with its debug information was parsed, and the kernel's type information: tens of MiB.
+        sys::give_memory_back();
         Ok(Self {
-            events: take(&mut programs, name::EVENTS)?,
-            losses: take(&mut programs, name::LOSSES)?,
-            targets: take(&mut programs, name::TARGETS)?,
-            threads: take(&mut programs, name::THREADS)?,
-            syscalls: take(&mut programs, name::SYSCALLS)?,
+            events,
+            losses,
+            targets,
+            maybe,
+            control,
+            threads,
+            syscalls,
+            breaks,
+            tables,
             programs: Some(programs),
             logger,
             probes,
@@ -218,7 +266,10 @@ impl Kernel {
     /// When the table is full.
     pub fn add_target(&mut self, pid: Pid, target: Target) -> Result<bool, LoadError> {
         match self.targets.insert(Wire(pid), Wire(target), BPF_NOEXIST) {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                self.notice(pid);
+                Ok(true)
+            }
             Err(_) if self.targets.get(&Wire(pid), 0).is_ok() => Ok(false),
             Err(source) => Err(LoadError::Map {
                 map: name::TARGETS,
@@ -227,9 +278,24 @@ impl Kernel {
         }
     }
 
-    /// Stops tracing a process. One that is not traced is no error.
-    pub fn remove_target(&mut self, pid: Pid) {
+    /// Makes the programs look closer at `pid`. The kernel side does it for the children it follows; to do it again
+    /// does no harm.
+    pub fn notice(&mut self, pid: Pid) {
+        // The slot is always there.
+        let _ = self.maybe.set(slot(pid), 1, 0);
+    }
+
+    /// Stops tracing a process. One that is not traced is no error. `others` are still traced.
+    pub fn remove_target(&mut self, pid: Pid, mut others: impl Iterator<Item = Pid>) {
         let _ = self.targets.remove(&Wire(pid));
+        if others.all(|other| slot(other) != slot(pid)) {
+            let _ = self.maybe.set(slot(pid), 0, 0);
+        }
+    }
+
+    /// Tells where the heap of a process that runs already ends, unless it has moved it meanwhile.
+    pub fn seed_break(&mut self, pid: Pid, end: u64) {
+        let _ = self.breaks.insert(Wire(pid), end, BPF_NOEXIST);
     }
 
     /// Begins the accounting of a thread that was met in the middle, unless an edge has begun it already.
@@ -248,6 +314,39 @@ impl Kernel {
     /// Forgets the counts of one call of one thread. Counts that are not there are no error.
     pub fn forget_syscall(&mut self, key: SyscallKey) {
         let _ = self.syscalls.remove(&Wire(key));
+    }
+
+    /// The rows of the tables that several threads share, one table after the other.
+    pub fn tables(&mut self) -> &mut [Box<dyn Rows>] {
+        &mut self.tables
+    }
+
+    /// Switches an optional group on or off while the others go on. False when it cannot be switched, or is so
+    /// already.
+    pub fn switch(&mut self, group: Group, on: bool) -> bool {
+        if on && matches!(group, Group::Syscall | Group::Timing) {
+            // What rows say of calls entered before is stale: their exits were not seen.
+            let control = Control {
+                syscalls_since: crate::target::sys::monotonic().0,
+            };
+            let _ = self.control.set(0, Wire(control), 0);
+        }
+        self.programs
+            .as_mut()
+            .is_some_and(|programs| programs.switch(group, on))
+    }
+
+    /// Runs of every program since statistics were switched on, by name. Empty while the kernel does not count.
+    #[must_use]
+    pub fn runs(&self) -> Vec<(&'static str, Runs)> {
+        self.programs.as_ref().map_or_else(Vec::new, Programs::runs)
+    }
+
+    /// Makes the kernel measure the runs of all programs, on the whole machine, until what is returned is dropped.
+    /// `None` where that is not allowed.
+    #[must_use]
+    pub fn count_runs(&self) -> Option<std::os::fd::OwnedFd> {
+        aya::sys::enable_stats(aya::sys::Stats::RunTime).ok()
     }
 
     /// Tells when the ring buffer has events. Must be called inside a tokio runtime.
@@ -315,13 +414,7 @@ impl Kernel {
     /// a CPU on which another run of it was preempted: seen from Linux 7.1 on, at system calls from 7.2 on.
     #[must_use]
     pub fn skipped(&self) -> u64 {
-        let Some(programs) = &self.programs else {
-            return 0;
-        };
-        PROBES
-            .iter()
-            .filter_map(|probe| misses(programs.program(probe.name)?.fd().ok()?.as_fd()))
-            .sum()
+        self.programs.as_ref().map_or(0, Programs::skipped)
     }
 
     /// What the kernel side lost since it was loaded, by reason.
@@ -350,14 +443,8 @@ fn whole<T>(copy: impl Fn() -> Result<T, MapError>, is_whole: impl Fn(&T) -> boo
     Read::Torn
 }
 
-/// Linux 6.12, `kernel/bpf/syscall.c`, `bpf_prog_show_fdinfo`.
-fn misses(program: BorrowedFd<'_>) -> Option<u64> {
-    let path = format!("/proc/self/fdinfo/{}", program.as_raw_fd());
-    let info = std::fs::read_to_string(path).ok()?;
-    let line = info
-        .lines()
-        .find_map(|line| line.strip_prefix("recursion_misses:"))?;
-    line.trim().parse().ok()
+fn slot(pid: Pid) -> u32 {
+    pid.0 & (name::MAYBE_SLOTS - 1)
 }
 
 fn take<M: TryFrom<aya::maps::Map, Error = MapError>>(
@@ -372,50 +459,4 @@ fn take<M: TryFrom<aya::maps::Map, Error = MapError>>(
         .ok_or_else(missing)
         .and_then(M::try_from)
         .map_err(|source| LoadError::Map { map, source })
-}
-
-fn attach(programs: &mut Ebpf, probe: &Probe) -> Result<(), String> {
-    let Attach::RawTracepoint(name) = probe.attach;
-    let program = programs
-        .program_mut(probe.name)
-        .ok_or("not in the kernel object")?;
-    let program: &mut RawTracePoint = program
-        .try_into()
-        .map_err(|error: ProgramError| error.to_string())?;
-    program
-        .load()
-        .and_then(|()| program.attach(name))
-        .map(|_| ())
-        .map_err(|error| explain(&error))
-}
-
-/// The kernel's reason, with the end of the verifier's log where it gave one.
-fn explain(error: &ProgramError) -> String {
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "a foreign enum, and only one variant carries a log"
-    )]
-    match error {
-        ProgramError::LoadError {
-            io_error,
-            verifier_log,
-        } => {
-            let log = verifier_log.to_string();
-            let mut tail: Vec<&str> = log
-                .lines()
-                .rev()
-                .filter(|line| !line.trim().is_empty())
-                .take(6)
-                .collect();
-            tail.reverse();
-            format!(
-                "{io_error}; the verifier's last lines:\n    {}",
-                tail.join("\n    ")
-            )
-        }
-        other => {
-            let cause = std::error::Error::source(other).map(|cause| format!(": {cause}"));
-            format!("{other}{}", cause.unwrap_or_default())
-        }
-    }
 }

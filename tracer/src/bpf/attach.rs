@@ -1,0 +1,261 @@
+//! Programs on their attach points: attach, switch, ask the kernel what they cost.
+
+use std::{
+    collections::BTreeMap,
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd},
+};
+
+use aya::{
+    Ebpf,
+    programs::{
+        PerfEvent, ProgramError, RawTracePoint,
+        perf_event::{
+            PerfEventConfig, PerfEventLinkId, PerfEventScope, SamplePolicy, SoftwareEvent,
+        },
+        raw_trace_point::RawTracePointLinkId,
+    },
+    util::online_cpus,
+};
+use tracer_common::Nanos;
+
+use super::{
+    probes::{Attach, Group, PROBES, Probe, SAMPLES_PER_S},
+    session::LoadError,
+};
+use crate::record::{ProbeMeta, ProbeStatus};
+
+/// Programs, with what attaches them. Dropping it detaches all.
+pub(super) struct Programs {
+    object: Ebpf,
+    links: BTreeMap<&'static str, Links>,
+}
+
+enum Links {
+    RawTracepoint(RawTracePointLinkId),
+    CpuClock(Vec<PerfEventLinkId>),
+}
+
+/// How often a program ran and how long, for any process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Runs {
+    /// Runs.
+    pub count: u64,
+    /// Time in the program itself, without the way there and back.
+    pub time: Nanos,
+}
+
+impl Programs {
+    pub(super) fn new(object: Ebpf) -> Self {
+        Self {
+            object,
+            links: BTreeMap::new(),
+        }
+    }
+
+    /// Attaches what is wanted and says what became of every probe.
+    pub(super) fn attach_all(
+        &mut self,
+        wanted: impl Fn(Group) -> bool,
+    ) -> Result<Vec<ProbeMeta>, LoadError> {
+        let mut probes = Vec::new();
+        for probe in PROBES {
+            let lacking = probe.group.needs().filter(|&needed| !wanted(needed));
+            let (status, why) = if !wanted(probe.group) {
+                (ProbeStatus::Off, "not asked for".to_owned())
+            } else if let Some(lacking) = lacking {
+                let why = format!("needs the group `{}`, which is off", lacking.name());
+                (ProbeStatus::Off, why)
+            } else {
+                match self.attach(probe) {
+                    Ok(()) => (ProbeStatus::Attached, String::new()),
+                    Err(why) if probe.group.is_required() => {
+                        return Err(LoadError::Probe {
+                            probe: probe.name,
+                            why,
+                        });
+                    }
+                    Err(why) => (ProbeStatus::Refused, why),
+                }
+            };
+            probes.push(ProbeMeta {
+                name: probe.name.into(),
+                group: probe.group.name().into(),
+                status,
+                why,
+            });
+        }
+        Ok(probes)
+    }
+
+    /// Switches a group's programs. False when nothing changed.
+    pub(super) fn switch(&mut self, group: Group, on: bool) -> bool {
+        let mut of_group: Vec<&Probe> = PROBES
+            .iter()
+            .filter(|probe| probe.group == group)
+            .filter(|probe| !matches!(probe.attach, Attach::Part(_)))
+            .collect();
+        if on {
+            // The exit of a system call first: a call whose entry is seen must not go without its exit.
+            of_group.reverse();
+        }
+        let mut changed = false;
+        for probe in of_group {
+            let is_on = self.links.contains_key(probe.name);
+            if on && !is_on {
+                changed |= self.attach(probe).is_ok();
+            } else if !on && is_on {
+                self.detach(probe.name);
+                changed = true;
+            }
+        }
+        changed
+    }
+
+    fn attach(&mut self, probe: &Probe) -> Result<(), String> {
+        let links = match probe.attach {
+            Attach::Part(of) => {
+                return match of.iter().find(|part| !self.links.contains_key(*part)) {
+                    None => Ok(()),
+                    Some(missing) => Err(format!("the probe `{missing}` is not attached")),
+                };
+            }
+            Attach::RawTracepoint(tracepoint) => {
+                let program: &mut RawTracePoint = self.program(probe.name)?;
+                load(program.fd().is_ok(), || program.load())?;
+                let link = program
+                    .attach(tracepoint)
+                    .map_err(|error| explain(&error))?;
+                Links::RawTracepoint(link)
+            }
+            Attach::CpuClock => {
+                let program: &mut PerfEvent = self.program(probe.name)?;
+                load(program.fd().is_ok(), || program.load())?;
+                let cpus = online_cpus().map_err(|(what, error)| format!("{what}: {error}"))?;
+                let mut links = Vec::new();
+                for cpu in cpus {
+                    let link = program
+                        .attach(
+                            PerfEventConfig::Software(SoftwareEvent::CpuClock),
+                            PerfEventScope::AllProcessesOneCpu { cpu },
+                            SamplePolicy::Period(1_000_000_000 / SAMPLES_PER_S),
+                            false,
+                        )
+                        .map_err(|error| explain(&error))?;
+                    links.push(link);
+                }
+                Links::CpuClock(links)
+            }
+        };
+        self.links.insert(probe.name, links);
+        Ok(())
+    }
+
+    fn program<'a, P>(&'a mut self, name: &str) -> Result<&'a mut P, String>
+    where
+        &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
+    {
+        let program = self
+            .object
+            .program_mut(name)
+            .ok_or("not in the kernel object")?;
+        program
+            .try_into()
+            .map_err(|error: ProgramError| error.to_string())
+    }
+
+    fn detach(&mut self, name: &str) {
+        // A link that cannot be found has gone with its program.
+        match self.links.remove(name) {
+            Some(Links::RawTracepoint(link)) => {
+                if let Ok(program) = self.program::<RawTracePoint>(name) {
+                    let _ = program.detach(link);
+                }
+            }
+            Some(Links::CpuClock(links)) => {
+                if let Ok(program) = self.program::<PerfEvent>(name) {
+                    for link in links {
+                        let _ = program.detach(link);
+                    }
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// Runs of every program since the kernel counts them.
+    pub(super) fn runs(&self) -> Vec<(&'static str, Runs)> {
+        self.infos(|info| {
+            Some(Runs {
+                count: field(info, "run_cnt:")?,
+                time: Nanos(field(info, "run_time_ns:")?),
+            })
+        })
+    }
+
+    /// Runs that the kernel skipped, of all programs.
+    pub(super) fn skipped(&self) -> u64 {
+        self.infos(|info| field(info, "recursion_misses:"))
+            .into_iter()
+            .map(|(_, count)| count)
+            .sum()
+    }
+
+    fn infos<T>(&self, read: impl Fn(&str) -> Option<T>) -> Vec<(&'static str, T)> {
+        self.links
+            .keys()
+            .filter_map(|&name| {
+                let program = self.object.program(name)?;
+                let info = info(program.fd().ok()?.as_fd())?;
+                Some((name, read(&info)?))
+            })
+            .collect()
+    }
+}
+
+fn load(is_loaded: bool, load: impl FnOnce() -> Result<(), ProgramError>) -> Result<(), String> {
+    if is_loaded {
+        return Ok(());
+    }
+    load().map_err(|error| explain(&error))
+}
+
+/// What the kernel tells of a program. Linux 6.12, `kernel/bpf/syscall.c`, `bpf_prog_show_fdinfo`.
+fn info(program: BorrowedFd<'_>) -> Option<String> {
+    std::fs::read_to_string(format!("/proc/self/fdinfo/{}", program.as_raw_fd())).ok()
+}
+
+fn field(info: &str, name: &str) -> Option<u64> {
+    let line = info.lines().find_map(|line| line.strip_prefix(name))?;
+    line.trim().parse().ok()
+}
+
+/// The kernel's reason, with the end of the verifier's log where it gave one.
+fn explain(error: &ProgramError) -> String {
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "a foreign enum, and only one variant carries a log"
+    )]
+    match error {
+        ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        } => {
+            let log = verifier_log.to_string();
+            let mut tail: Vec<&str> = log
+                .lines()
+                .rev()
+                .filter(|line| !line.trim().is_empty())
+                .take(6)
+                .collect();
+            tail.reverse();
+            format!(
+                "{io_error}; the verifier's last lines:\n    {}",
+                tail.join("\n    ")
+            )
+        }
+        other => {
+            let cause = std::error::Error::source(other).map(|cause| format!(": {cause}"));
+            format!("{other}{}", cause.unwrap_or_default())
+        }
+    }
+}
