@@ -4,20 +4,32 @@
 //! that is proof, not a guess: the kernel side is counting already when `/proc` is read, so if the thread had
 //! moved meanwhile there would be a row, and the one made here would not be taken.
 
+mod cost;
+mod governor;
+mod holdings;
+mod stacks;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use tracer_common::{
-    Event, EventHeader, LossReason, Nanos, Pid, State, SyscallKey, SyscallNr, Target, ThreadRow,
-    Tid,
+    Event, EventHeader, LossReason, Nanos, Pid, StackId, StackTail, State, SyscallKey, SyscallNr,
+    Target, ThreadRow, Tid,
     event::{Exec, ThreadExit, ThreadStart},
 };
 use zerocopy::FromBytes;
 
+use self::{
+    cost::{Activity, Cost},
+    governor::{Governor, Switch},
+    holdings::Holdings,
+    stacks::Stacks,
+};
+pub use self::{governor::ORDER as SHED_ORDER, stacks::Unnamed};
 use crate::{
-    bpf::{self, Kernel, LoadError, Read, Ready},
+    bpf::{self, Kernel, LoadError, Read, Ready, probes::Group},
     record::{
-        AgentSample, Loss, Meta, ProcessMeta, ProcessSample, Record, Sample, SessionMeta,
-        SyscallNameMeta, SyscallSample, ThreadNameMeta, ThreadSample,
+        AgentSample, Loss, Meta, ProbeStatus, ProcessMeta, ProcessSample, Record, Sample,
+        SessionMeta, SyscallNameMeta, SyscallSample, ThreadNameMeta, ThreadSample,
     },
     target::{Description, process, sys, syscall},
 };
@@ -33,6 +45,8 @@ pub struct Options {
     pub interval: Nanos,
     /// Name of the probe profile, for the record.
     pub profile: String,
+    /// The share of the targets' CPU time that probes may cost; `None` for no limit.
+    pub max_overhead: Option<f64>,
 }
 
 /// Ticks after which every thread's name is read again: programs rename their threads, mostly early.
@@ -59,6 +73,14 @@ pub struct Live {
     counted: BTreeMap<SyscallKey, u64>,
     named: BTreeSet<SyscallNr>,
     losses: BTreeMap<LossReason, u64>,
+    stacks: Stacks,
+    holdings: Holdings,
+    cost: Cost,
+    governor: Option<Governor>,
+    activity: Activity,
+    /// What each thread had done when it was last looked at.
+    done: BTreeMap<(Tid, Nanos), (u64, u64, Nanos)>,
+    last_tick: Nanos,
 }
 
 struct Process {
@@ -86,7 +108,13 @@ impl Live {
         options: Options,
         out: &mut Vec<Record>,
     ) -> Result<Self, LoadError> {
-        let kernel = Kernel::load(&options.bpf)?;
+        let mut bpf_options = options.bpf.clone();
+        bpf_options.quotas |= targets.iter().any(|&pid| {
+            crate::target::cpu::Cgroup::of(pid)
+                .quota_millicpus()
+                .is_some()
+        });
+        let kernel = Kernel::load(&bpf_options)?;
         let started = sys::monotonic();
         let (release, arch) = sys::uname();
         out.push(Record::Meta(Meta::Session(SessionMeta {
@@ -117,7 +145,15 @@ impl Live {
             counted: BTreeMap::new(),
             named: BTreeSet::new(),
             losses: BTreeMap::new(),
+            stacks: Stacks::default(),
+            holdings: Holdings::default(),
+            cost: Cost::default(),
+            governor: None,
+            activity: Activity::default(),
+            done: BTreeMap::new(),
+            last_tick: started,
         };
+        live.governor = live.options.max_overhead.map(Governor::new);
         for &target in targets {
             live.begin(target, out)?;
             // A process not yet traced may have had a child since it was looked for: look until nothing is new.
@@ -130,6 +166,10 @@ impl Live {
                 }
             }
         }
+        if let Some(&first) = targets.first() {
+            live.holdings.pressure(first, out);
+        }
+        live.cost.begin(&live.kernel, sys::monotonic());
         Ok(live)
     }
 
@@ -149,7 +189,8 @@ impl Live {
         let threads = process::threads(pid);
         if threads.is_empty() {
             // It ended before the kernel side knew it, so its exit will never be reported.
-            self.kernel.remove_target(pid);
+            self.kernel
+                .remove_target(pid, self.processes.keys().copied());
             return Ok(false);
         }
         for thread in threads {
@@ -164,6 +205,9 @@ impl Live {
             if let Read::Row(row) = self.kernel.thread(thread.tid) {
                 self.name_thread((thread.tid, row.first), pid, out);
             }
+        }
+        if let Some(end) = process::heap_end(pid) {
+            self.kernel.seed_break(pid, end);
         }
         self.describe(pid, Pid(0), since, out);
         if let Some(process) = self.processes.get_mut(&pid) {
@@ -228,7 +272,11 @@ impl Live {
     pub fn drain(&mut self, out: &mut Vec<Record>) {
         while let Some(read) = self.kernel.next_event(decode) {
             match read {
-                Some((header, event)) => {
+                Some((header, event, tail)) => {
+                    let event = match tail {
+                        Some(tail) => self.number_stacks(header, event, &tail, out),
+                        None => event,
+                    };
                     // The event comes first, what was looked up because of it afterwards.
                     out.push(Record::Event(header, event));
                     self.note(header, event, out);
@@ -242,9 +290,61 @@ impl Live {
         }
     }
 
+    /// Writes the numbers of an event's stacks into it.
+    fn number_stacks(
+        &mut self,
+        header: EventHeader,
+        mut event: Event,
+        tail: &StackTail,
+        out: &mut Vec<Record>,
+    ) -> Event {
+        let mut number = |pid: Pid, frames: &[u64]| {
+            self.stacks.number(pid, frames, out).unwrap_or_else(|| {
+                *self.losses.entry(LossReason::STACKS_FOLDED).or_default() += 1;
+                StackId::NONE
+            })
+        };
+        match &mut event {
+            Event::LongWait(wait) => {
+                wait.stack = number(wait.pid, tail.first());
+                wait.waker_stack = number(header.pid, tail.second());
+            }
+            Event::CpuSample(sample) => {
+                sample.stack = number(header.pid, tail.first());
+                sample.kernel_stack = number(Pid(0), tail.second());
+            }
+            Event::Mapped(mapped) => mapped.stack = number(header.pid, tail.first()),
+            Event::ThreadStart(_)
+            | Event::ThreadExit(_)
+            | Event::ProcessExit(_)
+            | Event::Exec(_)
+            | Event::Unmapped(_)
+            | Event::Call(_) => {}
+        }
+        event
+    }
+
+    /// True while the kernel measures what programs cost: soon after, [`Live::listen`] should be called. The next tick
+    /// does it otherwise.
+    #[must_use]
+    pub fn is_asking(&self) -> bool {
+        self.cost.is_asking()
+    }
+
+    /// Ends a measurement of what programs cost.
+    pub fn listen(&mut self) {
+        self.cost.listen(&self.kernel, sys::monotonic());
+    }
+
+    /// Addresses in stacks that wait for their names; each is given out once.
+    pub fn unnamed(&mut self) -> Vec<Unnamed> {
+        self.stacks.unnamed()
+    }
+
     fn note(&mut self, header: EventHeader, event: Event, out: &mut Vec<Record>) {
         match event {
             Event::ThreadStart(ThreadStart { pid, tid }) => {
+                self.kernel.notice(pid);
                 if !self.processes.contains_key(&pid) {
                     self.describe(pid, header.pid, header.at, out);
                 }
@@ -256,8 +356,9 @@ impl Live {
                     },
                 );
             }
-            Event::ThreadExit(ThreadExit { first, .. }) => {
+            Event::ThreadExit(ThreadExit { first, times, .. }) => {
                 self.threads.remove(&(header.tid, first));
+                self.act((header.tid, first), &times, true);
                 self.ended.insert((header.tid, first));
             }
             Event::ProcessExit(_) => {
@@ -267,9 +368,12 @@ impl Live {
                 }
             }
             Event::Exec(Exec { old_tid, .. }) => {
+                self.stacks.forget(header.pid);
                 self.describe(header.pid, Pid(0), header.at, out);
                 self.take_over(old_tid, header.tid);
             }
+            Event::CpuSample(_) => self.activity.samples += 1,
+            Event::LongWait(_) | Event::Mapped(_) | Event::Unmapped(_) | Event::Call(_) => {}
         }
     }
 
@@ -296,6 +400,14 @@ impl Live {
         self.drain(out);
         self.sample_threads(out);
         self.sample_syscalls(out);
+        self.sample_tables(out);
+        let pids: Vec<Pid> = self
+            .processes
+            .iter()
+            .filter(|(_, process)| process.exited_at_tick.is_none())
+            .map(|(&pid, _)| pid)
+            .collect();
+        self.holdings.tick(&pids, out);
         for (&pid, process) in &mut self.processes {
             process.sample(pid, out);
         }
@@ -312,14 +424,67 @@ impl Live {
                 .iter()
                 .map(|(&reason, &count)| Record::Loss(Loss { reason, count })),
         );
-        out.push(Record::Tick(sys::monotonic()));
+        let now = sys::monotonic();
+        if let Some(cost) = self.cost.tick(&self.kernel, now, self.activity) {
+            out.push(Record::Sample(Sample::Probes(cost)));
+        }
+        self.govern(now, out);
+        out.push(Record::Tick(now));
+        self.last_tick = now;
         self.ticks += 1;
+    }
+
+    fn govern(&mut self, now: Nanos, out: &mut Vec<Record>) {
+        let length = now.since(self.last_tick).unwrap_or_default();
+        let (Some(governor), Some(spent)) = (&mut self.governor, &self.cost.spent) else {
+            return;
+        };
+        for Switch { group, on } in governor.tick(spent, length) {
+            if self.kernel.switch(group, on) {
+                let share = governor.off_share(group).unwrap_or(1.0);
+                let limit = self.options.max_overhead.unwrap_or_default();
+                tell_switched(&self.kernel, group, share, limit, out);
+            }
+        }
+    }
+
+    fn sample_tables(&mut self, out: &mut Vec<Record>) {
+        let holdings = &mut self.holdings;
+        for table in self.kernel.tables() {
+            table.changed(&mut |sample| {
+                holdings.counted(&sample);
+                out.push(Record::Sample(Sample::Counter(sample)));
+            });
+        }
+    }
+
+    /// Notes what a thread has done since it was last looked at.
+    fn act(&mut self, thread: (Tid, Nanos), times: &tracer_common::ThreadTimes, ended: bool) {
+        let now = (
+            times.voluntary.saturating_add(times.involuntary),
+            times.voluntary,
+            times.of(State::ON_CPU),
+        );
+        let before = if ended {
+            self.done.remove(&thread)
+        } else {
+            self.done.insert(thread, now)
+        };
+        let (switches, wakeups, on_cpu) = before.unwrap_or_default();
+        self.activity.switches += now.0.saturating_sub(switches);
+        self.activity.wakeups += now.1.saturating_sub(wakeups);
+        let more = now.2.0.saturating_sub(on_cpu.0);
+        self.activity.on_cpu = self.activity.on_cpu.plus(Nanos(more));
     }
 
     fn sample_threads(&mut self, out: &mut Vec<Record>) {
         let ids = self.kernel.thread_ids();
         self.threads.retain(|(tid, _), _| ids.contains(tid));
+        self.done.retain(|(tid, _), _| ids.contains(tid));
         for tid in ids {
+            // Before the row is copied: at this moment the thread was still in the state the copy has. With a later
+            // clock it could have ended meanwhile, and its last times would be less than what is said here.
+            let before = sys::monotonic();
             let row = match self.kernel.thread(tid) {
                 Read::Row(row) => row,
                 Read::Gone => continue,
@@ -333,16 +498,20 @@ impl Live {
                 self.bury(key, &row, out);
                 continue;
             }
-            // The row was copied before this clock is read, so the open interval is never negative.
-            let at = sys::monotonic();
+            let at = before.max(row.since());
             self.name_thread(key, row.pid, out);
+            let times = row.times_at(at);
+            self.act(key, &times, false);
+            let blocked = row.state().is_blocked();
             out.push(Record::Sample(Sample::Thread(ThreadSample {
                 at,
                 pid: row.pid,
                 tid,
                 first: row.first,
                 state: row.state(),
-                times: row.times_at(at),
+                times,
+                ready_max: row.ready_max,
+                waiting_on: if blocked { row.waiting_on } else { 0 },
             })));
         }
     }
@@ -360,6 +529,7 @@ impl Live {
             first,
             times: row.times,
             name: padded(&name),
+            ready_max: row.ready_max,
         });
         let header = EventHeader {
             at: row.since(),
@@ -407,10 +577,15 @@ impl Live {
                     continue;
                 }
             };
-            if last {
+            let before = if last {
                 self.kernel.forget_syscall(key);
-                self.counted.remove(&key);
-            } else if self.counted.insert(key, row.count) == Some(row.count) {
+                self.counted.remove(&key)
+            } else {
+                self.counted.insert(key, row.count)
+            };
+            let more = row.count.saturating_sub(before.unwrap_or(0));
+            self.activity.syscalls += more;
+            if !last && more == 0 && before.is_some() {
                 continue;
             }
             if self.named.insert(key.nr) {
@@ -446,8 +621,9 @@ impl Live {
             .map(|(&pid, _)| pid)
             .collect();
         for pid in done {
-            self.kernel.remove_target(pid);
             self.processes.remove(&pid);
+            self.kernel
+                .remove_target(pid, self.processes.keys().copied());
         }
     }
 
@@ -461,12 +637,14 @@ impl Live {
     }
 
     /// Detaches, then reads what is left: nothing changes any more, so nothing is missed.
-    pub fn finish(mut self, out: &mut Vec<Record>) {
+    /// Gives the addresses that still wait for their names.
+    pub fn finish(mut self, out: &mut Vec<Record>) -> Vec<Unnamed> {
         self.drain(out);
         // The count goes with the programs.
         self.take_skipped();
         self.kernel.detach();
         self.tick(out);
+        self.unnamed()
     }
 
     fn take_skipped(&mut self) {
@@ -504,10 +682,34 @@ impl Process {
     }
 }
 
-fn decode(bytes: &[u8]) -> Option<(EventHeader, Event)> {
+/// Puts on record that the probes of a group, and those that depend on it, do not count all the time.
+fn tell_switched(kernel: &Kernel, group: Group, off: f64, limit: f64, out: &mut Vec<Record>) {
+    for probe in kernel.probes() {
+        let depends = Group::by_name(&probe.group)
+            .is_some_and(|own| own == group || own.needs() == Some(group));
+        if !depends || probe.status != ProbeStatus::Attached {
+            continue;
+        }
+        let mut probe = probe.clone();
+        probe.status = ProbeStatus::Degraded;
+        probe.why = format!(
+            "off {:.0} % of the time since it was first switched off, to keep --max-overhead {}%; what it says is of \
+             the rest",
+            off * 100.0,
+            limit * 100.0
+        );
+        out.push(Record::Meta(Meta::Probe(probe)));
+    }
+}
+
+fn decode(bytes: &[u8]) -> Option<(EventHeader, Event, Option<StackTail>)> {
     let (header, rest) = EventHeader::read_from_prefix(bytes).ok()?;
-    let event = Event::decode(header.kind, rest.get(..usize::from(header.len))?)?;
-    Some((header, event))
+    let rest = rest.get(..usize::from(header.len))?;
+    let event = Event::decode(header.kind, rest)?;
+    let tail = rest
+        .get(event.payload().len()..)
+        .and_then(|tail| StackTail::read_from_bytes(tail).ok());
+    Some((header, event, tail))
 }
 
 fn padded(name: &str) -> [u8; 16] {

@@ -104,7 +104,7 @@ impl Stage {
                 self.spawn(Tid(number(tid, 't')?), name, Pid(number(pid, 'p')?))
             }
             ("run", [tid]) => self.edge(tid, Edge::SwitchIn)?,
-            ("wake", [tid]) => self.edge(tid, Edge::Wakeup)?,
+            ("wake", [tid]) => self.edge(tid, Edge::Wakeup(State::RUNNABLE))?,
             ("preempt", [tid]) => self.edge(tid, Edge::SwitchOut(State::PREEMPTED))?,
             ("wait", [tid, reason]) => self.edge(tid, Edge::SwitchOut(state(reason)?))?,
             ("call", [tid, name, took]) => self.call(tid, name, took, 0)?,
@@ -221,6 +221,7 @@ impl Stage {
                 first: row.first,
                 times: row.times,
                 name: [0; 16],
+                ready_max: row.ready_max,
             }),
         );
         Ok(())
@@ -247,6 +248,8 @@ impl Stage {
                 first: row.first,
                 state: row.state(),
                 times: row.times_at(at),
+                ready_max: row.ready_max,
+                waiting_on: row.waiting_on,
             })));
         }
         for (&key, row) in &self.syscalls {
