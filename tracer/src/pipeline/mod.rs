@@ -9,6 +9,7 @@ pub mod launch;
 mod recorder;
 pub mod replay;
 pub mod session;
+mod symbols;
 
 pub use launch::Launched;
 pub use session::{Ended, Plan, Session, SessionError};

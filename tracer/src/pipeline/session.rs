@@ -9,11 +9,14 @@ use tokio::{
 };
 use tracer_common::{LossReason, Pid};
 
-use super::recorder::{self, Recorder};
+use super::{
+    recorder::{self, Recorder},
+    symbols::Symbols,
+};
 use crate::{
     bpf::LoadError,
     model::{Model, Snapshot},
-    record::{Loss, Record},
+    record::{Loss, Meta, Record},
     recording::RecordingError,
     source::live::{self, Live},
 };
@@ -159,6 +162,20 @@ impl Sinks {
     }
 }
 
+/// Length of the first window.
+const FIRST: Duration = Duration::from_millis(100);
+/// How long the kernel measures what programs cost, each time.
+const ASKED: Duration = Duration::from_millis(50);
+
+/// Processes that came: what is needed to name their addresses is kept, in case they end before that.
+fn remember(symbols: &mut Symbols, records: &[Record]) {
+    for record in records {
+        if let Record::Meta(Meta::Process(process)) = record {
+            symbols.remember(process.pid);
+        }
+    }
+}
+
 async fn run(
     plan: Plan,
     output: Option<recorder::Output>,
@@ -189,12 +206,16 @@ async fn run(
         recorder,
         dropped: 0,
     };
+    let mut symbols = Symbols::start()?;
+    remember(&mut symbols, &records);
     sinks.push(&records);
     publish.send_replace(Arc::new(sinks.model.snapshot()));
     let _ = attached.send(());
 
-    let mut ticks = interval_at(begun + interval, interval);
+    // The first window is short: there is something to see at once, and what costs too much is found out early.
+    let mut ticks = interval_at(begun + interval.min(FIRST), interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut listen_at = begun + ASKED;
     let far = begun + Duration::from_secs(100 * 365 * 24 * 3600);
     let end = plan
         .duration
@@ -213,6 +234,7 @@ async fn run(
             }
             _ = ticks.tick() => {
                 live.tick(&mut records);
+                listen_at = Instant::now() + ASKED;
                 true
             }
             waiting = ready.wait() => {
@@ -220,7 +242,17 @@ async fn run(
                 waiting?.clear_ready();
                 false
             }
+            () = sleep_until(listen_at), if live.is_asking() => {
+                live.listen();
+                false
+            }
+            names = symbols.answer() => {
+                records = names;
+                false
+            }
         };
+        remember(&mut symbols, &records);
+        symbols.ask(live.unnamed());
         let recording = sinks.push(&records);
         if ticked {
             log::debug!("a tick took {} records", records.len());
@@ -233,11 +265,15 @@ async fn run(
     log::info!("detaching after {:?}", begun.elapsed());
     let told = Instant::now();
     records.clear();
-    live.finish(&mut records);
+    let unnamed = live.finish(&mut records);
     log::info!(
         "detached and read the last counters in {:?}",
         told.elapsed()
     );
+    symbols.ask(unnamed);
+    // The last tick is the end of what was measured, so names go before it.
+    let names = symbols.rest().await;
+    sinks.push(&names);
     sinks.push(&records);
     let snapshot = Arc::new(sinks.model.snapshot());
     publish.send_replace(snapshot.clone());
