@@ -4,10 +4,14 @@
 //! panic on any sequence of records: what makes no sense is counted in `Quality::inconsistent`. Its memory is
 //! bounded: what ended is folded into its name.
 
+mod counters;
 mod histogram;
+mod level;
 pub mod snapshot;
+mod stacks;
 mod syscalls;
 mod threads;
+mod view;
 
 #[cfg(test)]
 mod tests;
@@ -20,7 +24,8 @@ pub use histogram::Histogram;
 pub use snapshot::*;
 
 use crate::record::{
-    AgentSample, Loss, Meta, ProbeMeta, ProcessMeta, ProcessSample, Record, Sample, SessionMeta,
+    AgentSample, FileMeta, LimitsMeta, Loss, Meta, ProbeMeta, ProbesSample, ProcessMeta,
+    ProcessSample, Record, Sample, SessionMeta,
 };
 
 /// Processes that ended and are still listed one by one.
@@ -28,6 +33,8 @@ const ENDED_PROCESSES: usize = 64;
 /// Processes the model keeps at most; more are counted as folded.
 const PROCESSES: usize = 16_384;
 
+/// Descriptors whose description is kept at most: the kernel side's own table is smaller.
+const FILES: usize = 32_768;
 /// Probes and reasons of loss kept at most: there are a few dozen.
 const KINDS: usize = 1_024;
 
@@ -46,11 +53,20 @@ pub struct Model {
     faults: Option<(u64, u64)>,
     threads: threads::Threads,
     syscalls: syscalls::Syscalls,
+    tables: counters::Tables,
+    stacks: stacks::Stacks,
+    files: BTreeMap<(Pid, u32), FileMeta>,
+    limits: BTreeMap<Pid, LimitsMeta>,
+    pressure: level::Pressure,
+    sockets: level::Level,
     losses: BTreeMap<LossReason, u64>,
     probes: Vec<ProbeMeta>,
     events: Windowed,
     agent_cpu: Windowed,
     agent_rss_bytes: Option<u64>,
+    probe_cost: Option<ProbesSample>,
+    probe_time: Windowed,
+    target_cpu: Windowed,
     inconsistent: u64,
     history: VecDeque<WindowPoint>,
 }
@@ -60,6 +76,9 @@ struct Process {
     meta: ProcessMeta,
     /// The last sample. Its fault counters run from the start of the process, not from attach.
     sample: Option<ProcessSample>,
+    pss_bytes: Option<u64>,
+    swap_bytes: Option<u64>,
+    sockets: Option<u64>,
     exit: Option<u32>,
 }
 
@@ -111,8 +130,20 @@ impl Model {
                     self.inconsistent += 1;
                 }
             }
-            Event::ProcessExit(exit) => self.end_process(header.pid, exit.code),
-            Event::Exec(exec) => self.threads.take_over(exec.old_tid, header.tid),
+            Event::ProcessExit(exit) => {
+                self.stacks.left(header.pid);
+                self.end_process(header.pid, exit.code);
+            }
+            Event::Exec(exec) => {
+                self.stacks.left(header.pid);
+                self.threads.take_over(exec.old_tid, header.tid);
+            }
+            Event::LongWait(wait) => self.stacks.waited(header.at, wait),
+            Event::CpuSample(sample) => self.stacks.sampled(sample),
+            Event::Mapped(mapped) => self.stacks.mapped(header.pid, mapped),
+            Event::Unmapped(unmapped) => self.stacks.unmapped(header.pid, unmapped),
+            // Counted in the kernel too; the single ones are for those who read the recording.
+            Event::Call(_) => {}
         }
     }
 
@@ -171,6 +202,25 @@ impl Model {
                 self.agent_cpu.total = cpu.0;
                 self.agent_rss_bytes = Some(*rss_bytes);
             }
+            Sample::Counter(sample) => {
+                if !self.tables.sample(sample) {
+                    self.inconsistent += 1;
+                }
+            }
+            Sample::Holding(sample) => {
+                let Some(process) = self.processes.get_mut(&sample.pid) else {
+                    self.inconsistent += 1;
+                    return;
+                };
+                process.pss_bytes = sample.pss_bytes.or(process.pss_bytes);
+                process.swap_bytes = sample.swap_bytes.or(process.swap_bytes);
+                process.sockets = sample.sockets.or(process.sockets);
+            }
+            Sample::Pressure(sample) => self.pressure.sample(sample),
+            Sample::Probes(sample) => {
+                self.probe_time.total = self.probe_time.total.max(sample.target_time.0);
+                self.probe_cost = Some(*sample);
+            }
         }
     }
 
@@ -196,9 +246,27 @@ impl Model {
             Meta::ThreadName(meta) => self.threads.name(meta),
             Meta::SyscallName(meta) => self.syscalls.name(meta),
             Meta::Probe(probe) => {
-                self.probes.retain(|known| known.name != probe.name);
-                if self.probes.len() < KINDS {
+                if let Some(known) = self
+                    .probes
+                    .iter_mut()
+                    .find(|known| known.name == probe.name)
+                {
+                    known.clone_from(probe);
+                } else if self.probes.len() < KINDS {
                     self.probes.push(probe.clone());
+                }
+            }
+            Meta::Stack(meta) => self.stacks.stack(meta),
+            Meta::Symbol(meta) => self.stacks.symbol(meta),
+            Meta::File(meta) => {
+                let key = (meta.pid, meta.fd);
+                if self.files.len() < FILES || self.files.contains_key(&key) {
+                    self.files.insert(key, meta.clone());
+                }
+            }
+            Meta::Limits(meta) => {
+                if self.limits.len() < PROCESSES || self.limits.contains_key(&meta.pid) {
+                    self.limits.insert(meta.pid, *meta);
                 }
             }
         }
@@ -216,6 +284,30 @@ impl Model {
         self.agent_cpu.close();
         let recent = self.threads.close();
         let syscalls = self.syscalls.close();
+        self.tables.close();
+        self.target_cpu.total = self
+            .target_cpu
+            .total
+            .saturating_add(recent.of(State::ON_CPU).0);
+        self.target_cpu.close();
+        self.probe_time.close();
+        let sockets = if self.processes.is_empty() && self.sockets.is_known() {
+            // Nobody is left to ask, nor to hold any.
+            Some(0)
+        } else {
+            self.processes
+                .values()
+                .filter_map(|process| process.sockets)
+                .fold(None, |sum: Option<u64>, count| {
+                    Some(sum.unwrap_or(0).saturating_add(count))
+                })
+        };
+        self.sockets.close(sockets, length);
+        let rss_bytes = self
+            .processes
+            .values()
+            .filter_map(|process| process.sample)
+            .fold(0, |sum: u64, sample| sum.saturating_add(sample.rss_bytes));
         if self.history.len() == HISTORY {
             self.history.pop_front();
         }
@@ -226,23 +318,21 @@ impl Model {
             runnable: recent.of(State::RUNNABLE).plus(recent.of(State::PREEMPTED)),
             switches: recent.voluntary.saturating_add(recent.involuntary),
             syscalls,
-            rss_bytes: self.memory().rss_bytes.unwrap_or(0),
+            rss_bytes,
         });
-    }
-
-    fn memory(&self) -> MemoryView {
-        let sampled = || self.processes.values().filter_map(|process| process.sample);
-        let rss_bytes = sampled().fold(0, |sum: u64, sample| sum.saturating_add(sample.rss_bytes));
-        MemoryView {
-            rss_bytes: sampled().next().map(|_| rss_bytes),
-            minor_faults: self.faults.map(|(minor, _)| minor),
-            major_faults: self.faults.map(|(_, major)| major),
-        }
     }
 
     /// What is known at the last tick.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
+        let locks = self.lock_views();
+        let files = self.file_views();
+        let unlisted = |kept: u64, folded: u64, listed: usize| {
+            kept.saturating_add(folded).saturating_sub(listed as u64)
+        };
+        let tables = &self.tables;
+        let locks_unlisted = unlisted(tables.locks.len(), tables.locks.folded, locks.len());
+        let files_unlisted = unlisted(tables.files.len(), tables.files.folded, files.len());
         Snapshot {
             session: self.session.clone(),
             now: self.now,
@@ -251,8 +341,16 @@ impl Model {
             processes: self.process_views(),
             processes_folded: self.processes_folded,
             threads: self.threads.views(),
-            syscalls: self.syscalls.views(),
-            memory: self.memory(),
+            syscalls: self.syscalls.views(self.errnos().as_ref()),
+            locks,
+            locks_unlisted,
+            long_waits: self.wait_views(),
+            files,
+            files_unlisted,
+            polls: self.poll_views(),
+            memory: self.memory_view(),
+            cpu: self.cpu_view(),
+            in_flight: self.level_views(),
             quality: Quality {
                 events: self.events.total,
                 recent_events: self.events.recent,
@@ -267,6 +365,16 @@ impl Model {
                 agent_cpu: Nanos(self.agent_cpu.total),
                 agent_recent_cpu: Nanos(self.agent_cpu.recent),
                 agent_rss_bytes: self.agent_rss_bytes,
+                probe_time: self.probe_cost.map(|cost| cost.time),
+                probe_runs: self.probe_cost.map(|cost| cost.runs),
+                target_cpu_ratio: self
+                    .probe_cost
+                    .and_then(|_| share(self.probe_time.total, self.target_cpu.total)),
+                recent_cpu_ratio: self
+                    .probe_cost
+                    .and_then(|_| share(self.probe_time.recent, self.target_cpu.recent)),
+                stacks: self.stacks.taken,
+                shallow_stacks: self.stacks.shallow,
             },
             history: self.history.iter().copied().collect(),
         }
@@ -305,4 +413,9 @@ impl Model {
             exit: process.exit,
         }
     }
+}
+
+/// `None` for a share of nothing: without CPU time there is nothing to slow down.
+fn share(part: u64, of: u64) -> Option<f64> {
+    (of > 0).then(|| part as f64 / of as f64)
 }

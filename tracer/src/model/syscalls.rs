@@ -79,7 +79,10 @@ impl Syscalls {
         })
     }
 
-    pub(super) fn views(&self) -> Vec<SyscallView> {
+    pub(super) fn views(
+        &self,
+        errnos: Option<&BTreeMap<SyscallNr, Vec<(u32, u64)>>>,
+    ) -> Vec<SyscallView> {
         let mut views: Vec<SyscallView> = self
             .calls
             .iter()
@@ -92,9 +95,12 @@ impl Syscalls {
                     .unwrap_or_else(|| format!("syscall_{}", nr.0)),
                 count: call.count.total,
                 errors: call.errors,
+                errnos: errnos
+                    .map_or_else(Vec::new, |errnos| by_number(call.errors, errnos.get(&nr))),
+                inside: call.inside(call.time.total, call.count.total),
                 time: call.histogram.summary(),
                 recent_count: call.count.recent,
-                recent_time: Nanos(call.time.recent),
+                recent_time: call.inside(call.time.recent, call.count.recent),
             })
             .collect();
         views.sort_by(|a, b| {
@@ -106,4 +112,31 @@ impl Syscalls {
         });
         views
     }
+}
+
+impl Call {
+    /// Time inside `count` calls of which those that were timed took `timed`: when not all were, they are taken to
+    /// have been like the others.
+    fn inside(&self, timed: u64, count: u64) -> Nanos {
+        let all_timed = self.histogram.summary().count;
+        if all_timed >= self.count.total || all_timed == 0 {
+            return Nanos(timed);
+        }
+        let mean = self.time.total as f64 / all_timed as f64;
+        Nanos((mean * count as f64) as u64)
+    }
+}
+
+/// Errors by number, most frequent first. The kernel side does not note `EAGAIN`: it is what the others leave.
+fn by_number(all: u64, noted: Option<&Vec<(u32, u64)>>) -> Vec<(u32, u64)> {
+    const EAGAIN: u32 = 11;
+    let mut by_number = noted.cloned().unwrap_or_default();
+    let sum = by_number
+        .iter()
+        .fold(0u64, |sum, &(_, count)| sum.saturating_add(count));
+    if all > sum {
+        by_number.push((EAGAIN, all - sum));
+    }
+    by_number.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
+    by_number
 }

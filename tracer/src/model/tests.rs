@@ -1,9 +1,18 @@
 //! Timelines through the model: what it must say of a story whose numbers can be worked out by hand.
 
-use tracer_common::{LossReason, Nanos, State};
+mod memory;
+mod stacks;
+mod tables;
+
+use tracer_common::{
+    Event, EventHeader, LossReason, Nanos, Pid, State, Table, TableNr, Tid, table::Plain,
+};
 
 use super::{Life, Model, Snapshot};
-use crate::source::script;
+use crate::{
+    record::{CounterKey, CounterSample, Meta, ProbeMeta, ProbeStatus, Record, Sample},
+    source::script,
+};
 
 fn run(timeline: &str) -> Snapshot {
     let mut model = Model::new();
@@ -11,6 +20,71 @@ fn run(timeline: &str) -> Snapshot {
         model.apply(&record);
     }
     model.snapshot()
+}
+
+fn fold(records: impl IntoIterator<Item = Record>) -> Snapshot {
+    let mut model = Model::new();
+    records.into_iter().for_each(|record| model.apply(&record));
+    model.snapshot()
+}
+
+/// The records of a story, to go on with others.
+fn story(timeline: &str) -> Vec<Record> {
+    script::records(timeline).unwrap()
+}
+
+fn tick(seconds: u64) -> Record {
+    Record::Tick(Nanos(seconds * 1_000_000_000))
+}
+
+/// A row of a table as it was read.
+fn row<T: Table>(key: &T::Key, row: &T::Row) -> Record {
+    counter::<T>(key, row, false)
+}
+
+/// The same for the last time: the kernel side forgot it.
+fn last<T: Table>(key: &T::Key, row: &T::Row) -> Record {
+    counter::<T>(key, row, true)
+}
+
+fn counter<T: Table>(key: &T::Key, row: &T::Row, last: bool) -> Record {
+    Record::Sample(Sample::Counter(CounterSample {
+        table: T::NUMBER,
+        key: CounterKey::of(key),
+        words: (0..)
+            .zip(words(row))
+            .filter(|&(_, word)| word != 0)
+            .collect(),
+        last,
+    }))
+}
+
+fn words<R: Plain>(row: &R) -> Vec<u64> {
+    row.as_bytes()
+        .chunks_exact(8)
+        .map(|word| u64::from_le_bytes(word.try_into().unwrap()))
+        .collect()
+}
+
+fn event(ms: u64, pid: u32, event: Event) -> Record {
+    let header = EventHeader {
+        at: Nanos(ms * 1_000_000),
+        pid: Pid(pid),
+        tid: Tid(pid),
+        cpu: 0,
+        kind: event.kind(),
+        len: 0,
+    };
+    Record::Event(header, event)
+}
+
+fn probe(name: &str, status: ProbeStatus) -> Record {
+    Record::Meta(Meta::Probe(ProbeMeta {
+        name: name.into(),
+        group: "group".into(),
+        status,
+        why: String::new(),
+    }))
 }
 
 fn ms(snapshot: &Snapshot, thread: usize, state: State) -> u64 {
@@ -195,4 +269,80 @@ fn totals_do_not_depend_on_how_often_the_clock_ticks() {
         assert_eq!(clear(others), clear(threads.clone()));
         assert_eq!(other_syscalls, syscalls);
     }
+}
+
+#[test]
+fn a_probe_that_the_governor_switched_off_at_times_keeps_its_place() {
+    let probes = ["sched_switch", "sys_exit", "futex_waits"];
+    let mut records = story("0ms process p1 node");
+    records.extend(probes.map(|name| probe(name, ProbeStatus::Attached)));
+    let why = |off: u32| format!("off {off} % of the time, to keep --max-overhead 2%");
+    for off in [100, 80] {
+        records.push(Record::Meta(Meta::Probe(ProbeMeta {
+            name: "sys_exit".into(),
+            group: "syscall".into(),
+            status: ProbeStatus::Degraded,
+            why: why(off),
+        })));
+        records.push(tick(1));
+    }
+    let got = fold(records);
+    let names: Vec<&str> = got
+        .quality
+        .probes
+        .iter()
+        .map(|probe| probe.name.as_str())
+        .collect();
+    assert_eq!(names, probes);
+    assert_eq!(got.quality.probes[1].status, ProbeStatus::Degraded);
+    assert_eq!(got.quality.probes[1].why, why(80), "the last word");
+}
+
+#[test]
+fn what_is_waited_on_is_shown_while_it_lasts_and_the_longest_wait_for_a_cpu_stays() {
+    use crate::record::ThreadSample;
+    let sample = |ms: u64, state, waiting_on, ready_max| {
+        Record::Sample(Sample::Thread(ThreadSample {
+            at: Nanos(ms * 1_000_000),
+            pid: Pid(1),
+            tid: Tid(2),
+            first: Nanos(0),
+            state,
+            waiting_on,
+            ready_max: Nanos(ready_max),
+            ..ThreadSample::default()
+        }))
+    };
+    let waits = sample(1_000, State::FUTEX, 0x7000, 5);
+    let got = fold([waits.clone(), tick(1)]);
+    assert_eq!(
+        (got.threads[0].waiting_on, got.threads[0].ready_max),
+        (0x7000, Nanos(5))
+    );
+    let exit = tracer_common::event::ThreadExit {
+        ready_max: Nanos(9),
+        ..Default::default()
+    };
+    let header = EventHeader {
+        at: Nanos(1_500_000_000),
+        pid: Pid(1),
+        tid: Tid(2),
+        ..EventHeader::default()
+    };
+    let ended = Record::Event(header, Event::ThreadExit(exit));
+    let got = fold([waits, tick(1), ended, tick(2)]);
+    assert_eq!(
+        (got.threads[0].waiting_on, got.threads[0].ready_max),
+        (0, Nanos(9))
+    );
+}
+
+#[test]
+fn a_row_of_a_table_of_a_later_version_is_counted_and_harms_nothing() {
+    let unknown = Record::Sample(Sample::Counter(CounterSample {
+        table: TableNr(999),
+        words: vec![(0, 1)],
+        ..CounterSample::default()
+    }));
+    assert_eq!(fold([unknown, tick(1)]).quality.inconsistent, 1);
 }

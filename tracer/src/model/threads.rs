@@ -31,6 +31,8 @@ struct Thread {
     pid: Pid,
     name: String,
     state: State,
+    waiting_on: u64,
+    ready_max: Nanos,
     at: Nanos,
     times: ThreadTimes,
     at_last_tick: ThreadTimes,
@@ -40,6 +42,7 @@ struct Thread {
 #[derive(Debug, Default)]
 struct Folded {
     threads: u64,
+    ready_max: Nanos,
     times: ThreadTimes,
 }
 
@@ -69,6 +72,8 @@ impl Threads {
             return false;
         }
         thread.state = sample.state;
+        thread.waiting_on = sample.waiting_on;
+        thread.ready_max = sample.ready_max;
         thread.at = sample.at;
         thread.times = sample.times;
         true
@@ -92,6 +97,8 @@ impl Threads {
         }
         thread.at = at;
         thread.state = State::DEAD;
+        thread.waiting_on = 0;
+        thread.ready_max = thread.ready_max.max(exit.ready_max);
         thread.recent = difference(&thread.times, &thread.at_last_tick);
         self.ended_in_window = sum(&self.ended_in_window, &thread.recent);
         self.ended.push_back((tid, thread));
@@ -112,6 +119,7 @@ impl Threads {
         };
         let folded = self.folded.entry(name).or_default();
         folded.threads += 1;
+        folded.ready_max = folded.ready_max.max(thread.ready_max);
         folded.times = sum(&folded.times, &thread.times);
     }
 
@@ -158,6 +166,35 @@ impl Threads {
         u32::try_from(count).unwrap_or(u32::MAX)
     }
 
+    /// Names by thread id: of the living, and of those that ended and are still listed.
+    pub(super) fn names(&self) -> BTreeMap<Tid, String> {
+        let ended = self.ended.iter().map(|(tid, thread)| (*tid, thread));
+        let living = self.living.iter().map(|(&(tid, _), thread)| (tid, thread));
+        ended
+            .chain(living)
+            .map(|(tid, thread)| (tid, thread.name.clone()))
+            .collect()
+    }
+
+    /// Process and address of every thread that waits at a futex at the last tick.
+    pub(super) fn waiting_on_futexes(&self) -> impl Iterator<Item = (Pid, u64)> {
+        self.living
+            .values()
+            .filter(|thread| thread.state == State::FUTEX && thread.waiting_on != 0)
+            .map(|thread| (thread.pid, thread.waiting_on))
+    }
+
+    /// Time all threads ever spent in a state.
+    pub(super) fn total(&self, state: State) -> Nanos {
+        let living = self.living.values().map(|thread| &thread.times);
+        let ended = self.ended.iter().map(|(_, thread)| &thread.times);
+        let folded = self.folded.values().map(|folded| &folded.times);
+        living
+            .chain(ended)
+            .chain(folded)
+            .fold(Nanos(0), |sum, times| sum.plus(times.of(state)))
+    }
+
     pub(super) fn views(&self) -> Vec<ThreadView> {
         let view = |tid: Tid, thread: &Thread, life: Life| ThreadView {
             pid: Some(thread.pid),
@@ -165,6 +202,8 @@ impl Threads {
             name: thread.name.clone(),
             life,
             state: thread.state,
+            waiting_on: thread.waiting_on,
+            ready_max: thread.ready_max,
             wall: thread.times.total(),
             times: thread.times,
             recent: thread.recent,
@@ -183,6 +222,7 @@ impl Threads {
             name: name.clone(),
             life: Life::Folded(folded.threads),
             state: State::DEAD,
+            ready_max: folded.ready_max,
             wall: folded.times.total(),
             times: folded.times,
             ..ThreadView::default()
