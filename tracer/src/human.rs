@@ -3,9 +3,15 @@
 //!
 //! Pure functions shared by the screen and the text report. Exact numbers belong into the JSON report.
 
+mod place;
+
 use std::borrow::Cow;
 
-use tracer_common::Nanos;
+pub use crate::symbol::name::short as short_function;
+pub use place::{function, place};
+use tracer_common::{Nanos, State, table::MemoryCall};
+
+use crate::record::SymbolMeta;
 
 /// Stands where there is no number: nothing was measured, or a ratio has no denominator.
 pub const NONE: &str = "–";
@@ -182,6 +188,17 @@ pub fn sanitise(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(visible).collect())
 }
 
+/// `text` in at most `width` characters; what is cut off shows as `…`.
+#[must_use]
+pub fn cut(text: &str, width: usize) -> Cow<'_, str> {
+    if text.chars().count() <= width {
+        return Cow::Borrowed(text);
+    }
+    let mut cut: String = text.chars().take(width.saturating_sub(1)).collect();
+    cut.push('…');
+    Cow::Owned(cut)
+}
+
 /// Characters that print nothing and yet change what is read: direction overrides and isolates (UAX 9), zero
 /// width, line and paragraph separators, interlinear annotations, tags (Unicode general category `Cf`, `Zl`, `Zp`).
 fn is_invisible(c: char) -> bool {
@@ -223,6 +240,101 @@ fn significant(value: f64) -> String {
         unit *= 10.0;
     }
     format!("{:.0}", (value / unit).round() * unit)
+}
+
+/// The word for what a thread is doing.
+#[must_use]
+pub fn state(state: State) -> &'static str {
+    match state {
+        State::UNKNOWN => "unknown",
+        State::ON_CPU => "on cpu",
+        State::RUNNABLE => "runnable",
+        State::PREEMPTED => "preempted",
+        State::FUTEX => "futex",
+        State::EPOLL => "epoll",
+        State::DISK => "disk",
+        State::NETWORK => "network",
+        State::PAGE_FAULT => "page fault",
+        State::SLEEP => "sleep",
+        State::THROTTLED => "throttled",
+        State::DEAD => "ended",
+        _ => "other",
+    }
+}
+
+/// The name of a way to get memory from the kernel, or to give it back.
+#[must_use]
+pub fn memory_call(what: MemoryCall) -> &'static str {
+    match what {
+        MemoryCall::MAP => "mmap",
+        MemoryCall::UNMAP => "munmap",
+        MemoryCall::REMAP_GROW => "mremap, larger",
+        MemoryCall::REMAP_SHRINK => "mremap, smaller",
+        MemoryCall::BRK_GROW => "brk, up",
+        MemoryCall::BRK_SHRINK => "brk, down",
+        MemoryCall::GIVE_BACK => "madvise, given back",
+        _ => "unknown",
+    }
+}
+
+/// The name of an error number, such as `ECONNREFUSED`; a number without a name as that.
+#[must_use]
+pub fn errno(number: u32) -> String {
+    let known = i32::try_from(number)
+        .ok()
+        .and_then(|number| syscalls::Errno::new(number).name());
+    known.map_or_else(|| format!("errno {number}"), str::to_owned)
+}
+
+/// An address of a stack as lines, innermost inlined function first: `function (file:line)`, or where there is no
+/// symbol the place in the mapped file, or the bare address.
+#[must_use]
+pub fn frames(symbol: &SymbolMeta) -> Vec<String> {
+    if symbol.frames.is_empty() {
+        let place = if symbol.module.is_empty() {
+            format!("{:#x}", symbol.address)
+        } else if symbol.module.starts_with('[') {
+            // Not a file: code made at run time.
+            format!("{:#x} {}", symbol.address, symbol.module)
+        } else {
+            format!("{}+{:#x}", symbol.module, symbol.offset)
+        };
+        return vec![place];
+    }
+    symbol
+        .frames
+        .iter()
+        .map(|frame| match (frame.file.as_str(), frame.line) {
+            ("", _) => frame.function.clone(),
+            (file, 0) => format!("{} ({file})", frame.function),
+            (file, line) => format!("{} ({file}:{line})", frame.function),
+        })
+        .collect()
+}
+
+/// How fast a size changes: `+1.1 MiB/s`, `−284 KiB/s`, `0 B/s`; [`NONE`] when it is not a number.
+#[must_use]
+pub fn growth(bytes_per_second: f64) -> String {
+    let size = bytes(bytes_per_second.abs().round() as u64);
+    if !bytes_per_second.is_finite() {
+        NONE.to_owned()
+    } else if bytes_per_second >= 0.5 {
+        format!("+{size}/s")
+    } else if bytes_per_second <= -0.5 {
+        format!("−{size}/s")
+    } else {
+        "0 B/s".to_owned()
+    }
+}
+
+/// An address, short enough for a table: its last eight digits, which tell the addresses of one process apart.
+#[must_use]
+pub fn short_address(address: u64) -> String {
+    if address > u64::from(u32::MAX) {
+        format!("…{:08x}", address & u64::from(u32::MAX))
+    } else {
+        format!("{address:#x}")
+    }
 }
 
 #[cfg(test)]
@@ -342,6 +454,14 @@ mod tests {
     }
 
     #[test]
+    fn what_is_cut_off_shows() {
+        assert_eq!(cut("libuv-worker", 12), "libuv-worker");
+        assert_eq!(cut("libuv-worker", 11), "libuv-work…");
+        assert_eq!(cut("日本語", 2), "日…");
+        assert_eq!(cut("", 0), "");
+    }
+
+    #[test]
     fn foreign_text_cannot_drive_the_terminal() {
         assert_eq!(sanitise("libuv-worker"), "libuv-worker");
         assert!(matches!(sanitise("日本語 ümlaut"), Cow::Borrowed(_)));
@@ -352,5 +472,20 @@ mod tests {
             let safe = sanitise(&c.to_string()).into_owned();
             assert!(!safe.chars().any(char::is_control), "{c:?}");
         }
+    }
+
+    #[test]
+    fn growth_has_a_sign() {
+        assert_eq!(
+            [1_153_434.0, -290_816.0, 0.2, f64::NAN].map(growth),
+            ["+1.1 MiB/s", "−284 KiB/s", "0 B/s", NONE]
+        );
+    }
+
+    #[test]
+    fn addresses_keep_the_end_that_differs() {
+        assert_eq!(short_address(0x7f3c_8c00_12a8), "…8c0012a8");
+        assert_eq!(short_address(0x1234), "0x1234");
+        assert_eq!(short_address(u64::MAX), "…ffffffff");
     }
 }

@@ -1,18 +1,34 @@
-//! The report for people: whether it can be trusted, where the time goes, which calls, how much memory.
+//! The report for people: whether it can be trusted, where the time goes, which calls and locks, how much memory.
 
-use std::fmt::Write as _;
+/// Writing to a `String` cannot fail.
+macro_rules! line {
+    ($out:expr) => { { $out.push('\n'); } };
+    ($out:expr, $($words:tt)*) => {{ let _ = writeln!($out, $($words)*); }};
+}
+
+mod cost;
+mod cpu;
+mod io;
+mod locks;
+mod memory;
+
+use std::{borrow::Cow, fmt::Write as _};
 
 use tracer_common::{Nanos, State};
 
 use super::not_measured;
 use crate::{
     human,
-    model::{Life, ProcessView, Snapshot, SyscallView, ThreadView},
+    model::{Life, ProcessView, Snapshot, StackView, SyscallView, ThreadView},
     record::ProbeStatus,
 };
 
-/// Rows per table; the rest is summed up in one line.
+/// Rows per table of threads and calls; the rest is summed up in one line.
 const ROWS: usize = 20;
+/// Rows of the other tables.
+const FEW: usize = 8;
+/// Columns a line of those tables takes at most.
+const WIDTH: usize = 100;
 
 /// The whole report, ending in a newline. No line depends on the width of a terminal.
 #[must_use]
@@ -21,15 +37,84 @@ pub fn text(snapshot: &Snapshot) -> String {
     head(&mut out, snapshot);
     threads(&mut out, snapshot);
     syscalls(&mut out, snapshot);
-    memory(&mut out, snapshot);
+    locks::locks(&mut out, snapshot);
+    locks::long_waits(&mut out, snapshot);
+    cpu::functions(&mut out, snapshot);
+    io::descriptors(&mut out, snapshot);
+    memory::memory(&mut out, snapshot);
+    in_flight(&mut out, snapshot);
+    cost::cost(&mut out, snapshot);
     missing(&mut out, snapshot);
     out
 }
 
-/// Writing to a `String` cannot fail.
-macro_rules! line {
-    ($out:expr) => { { $out.push('\n'); } };
-    ($out:expr, $($words:tt)*) => {{ let _ = writeln!($out, $($words)*); }};
+/// Begins a section that `probe` gives. False when there is nothing more to say: the probe was off or refused, which
+/// is said, or is not known to those who recorded.
+fn section(out: &mut String, snapshot: &Snapshot, title: &str, probe: &str) -> bool {
+    let probes = &snapshot.quality.probes;
+    let Some(probe) = probes.iter().find(|known| known.name == probe) else {
+        return false;
+    };
+    line!(out);
+    line!(out, "{title}");
+    let counted = matches!(probe.status, ProbeStatus::Attached | ProbeStatus::Degraded);
+    if !counted {
+        let why = if probe.why.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", human::sanitise(&probe.why))
+        };
+        let said = format!(
+            "not measured, the probe group `{}` is {}{why}",
+            probe.group,
+            probe.status.name()
+        );
+        line!(out, "  {}", human::cut(&said, WIDTH - 2));
+    }
+    counted
+}
+
+/// Says how many rows of a table are not shown.
+fn more(out: &mut String, rows: u64) {
+    if rows > 0 {
+        line!(out, "  {} more (--json)", human::count(rows));
+    }
+}
+
+/// `parts` one after the other, in lines of at most `width` characters; a part that is longer is cut.
+fn packed<S: AsRef<str>>(parts: &[S], separator: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let room = width.saturating_sub(separator.trim_end().chars().count());
+    for part in parts {
+        let part = human::cut(part.as_ref(), room);
+        let needed = separator.chars().count() + part.chars().count();
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + needed <= room => {
+                line.push_str(separator);
+                line.push_str(&part);
+            }
+            Some(line) => {
+                line.push_str(separator.trim_end());
+                lines.push(part.into_owned());
+            }
+            None => lines.push(part.into_owned()),
+        }
+    }
+    lines
+}
+
+/// A stack in one line, safe to print.
+fn place(stack: &StackView) -> Option<String> {
+    human::place(stack).map(|place| human::sanitise(&place).into_owned())
+}
+
+/// A thread's name, or its number when it has none.
+fn thread_name(name: &str, tid: tracer_common::Tid) -> Cow<'_, str> {
+    if name.is_empty() {
+        format!("thread {}", tid.0).into()
+    } else {
+        human::sanitise(name)
+    }
 }
 
 fn head(out: &mut String, snapshot: &Snapshot) {
@@ -88,27 +173,23 @@ fn quality(out: &mut String, snapshot: &Snapshot) {
     let lost = if quality.lost.is_empty() {
         "nothing lost".to_owned()
     } else {
-        "LOST DATA, see below".to_owned()
+        "LOST DATA, see COST".to_owned()
     };
-    let attached = quality
-        .probes
-        .iter()
-        .filter(|probe| probe.status == ProbeStatus::Attached)
-        .count();
+    let with = |status| {
+        let probes = quality.probes.iter();
+        probes.filter(|probe| probe.status == status).count()
+    };
+    let degraded = match with(ProbeStatus::Degraded) {
+        0 => String::new(),
+        count => format!(", {count} degraded, see COST"),
+    };
     line!(
         out,
-        "  quality   {lost}; {attached} of {} probes attached; {} events",
+        "  quality   {lost}; {} of {} probes attached{degraded}; {} events",
+        with(ProbeStatus::Attached),
         quality.probes.len(),
         human::count(quality.events)
     );
-    for (reason, count) in &quality.lost {
-        line!(
-            out,
-            "            lost {} of {}",
-            human::count(*count),
-            reason.name()
-        );
-    }
     if quality.inconsistent > 0 {
         line!(
             out,
@@ -119,7 +200,7 @@ fn quality(out: &mut String, snapshot: &Snapshot) {
     for probe in quality
         .probes
         .iter()
-        .filter(|probe| probe.status != ProbeStatus::Attached)
+        .filter(|probe| matches!(probe.status, ProbeStatus::Refused | ProbeStatus::Off))
     {
         line!(
             out,
@@ -129,18 +210,12 @@ fn quality(out: &mut String, snapshot: &Snapshot) {
             human::sanitise(&probe.why)
         );
     }
-    let cpu = human::ratio(human::share(quality.agent_cpu, snapshot.duration()));
-    let rss = quality
-        .agent_rss_bytes
-        .map_or_else(|| human::NONE.to_owned(), human::bytes);
-    line!(
-        out,
-        "  own cost  {cpu} of one CPU, {rss} memory (tracer itself; the probes' cost is not in it)"
-    );
 }
 
-/// The columns of the thread table, and the states each adds up.
-const COLUMNS: &[(&str, &[State])] = &[
+/// A column of the thread table, and the states it adds up.
+type Column = (&'static str, &'static [State]);
+
+const COLUMNS: &[Column] = &[
     ("on-cpu", &[State::ON_CPU]),
     ("runq", &[State::RUNNABLE, State::PREEMPTED]),
     ("futex", &[State::FUTEX]),
@@ -149,7 +224,8 @@ const COLUMNS: &[(&str, &[State])] = &[
     ("net", &[State::NETWORK]),
     ("fault", &[State::PAGE_FAULT]),
     ("sleep", &[State::SLEEP]),
-    ("other", &[State::OTHER, State::THROTTLED]),
+    ("quota", &[State::THROTTLED]),
+    ("other", &[State::OTHER]),
     ("unknown", &[State::UNKNOWN]),
 ];
 
@@ -172,12 +248,21 @@ fn threads(out: &mut String, snapshot: &Snapshot) {
             .then(a.name.cmp(&b.name))
     });
     let _ = write!(out, "  {:>8} {:<17} {:>9}", "tid", "thread", "wall");
-    for (title, _) in COLUMNS {
+    // Most machines know no quotas, and the line is long.
+    let throttled = rows
+        .iter()
+        .any(|view| view.times.of(State::THROTTLED).0 > 0);
+    let columns: Vec<Column> = COLUMNS
+        .iter()
+        .copied()
+        .filter(|(title, _)| throttled || *title != "quota")
+        .collect();
+    for (title, _) in &columns {
         let _ = write!(out, " {title:>7}");
     }
     line!(out, " {:>9}", "switches");
     for view in rows.iter().take(ROWS) {
-        thread(out, view, snapshot.duration());
+        thread(out, view, &columns, snapshot.duration());
     }
     if let Some(rest) = rows.get(ROWS..).filter(|rest| !rest.is_empty()) {
         let cpu = rest
@@ -192,7 +277,7 @@ fn threads(out: &mut String, snapshot: &Snapshot) {
     }
 }
 
-fn thread(out: &mut String, view: &ThreadView, duration: Nanos) {
+fn thread(out: &mut String, view: &ThreadView, columns: &[Column], duration: Nanos) {
     let (tid, mark) = match view.life {
         Life::Alive => (view.tid.map_or(0, |tid| tid.0).to_string(), String::new()),
         Life::Ended => (
@@ -207,7 +292,7 @@ fn thread(out: &mut String, view: &ThreadView, duration: Nanos) {
         human::sanitise(&view.name),
         human::duration(view.wall)
     );
-    for (_, states) in COLUMNS {
+    for (_, states) in columns {
         let time = states
             .iter()
             .fold(Nanos(0), |sum, &state| sum.plus(view.times.of(state)));
@@ -258,7 +343,7 @@ fn syscalls(out: &mut String, snapshot: &Snapshot) {
     {
         let time = rest
             .iter()
-            .fold(Nanos(0), |sum, view| sum.plus(view.time.sum));
+            .fold(Nanos(0), |sum, view| sum.plus(view.inside));
         line!(
             out,
             "  {} more calls, together {} (all of them: --json)",
@@ -283,49 +368,42 @@ fn syscall(out: &mut String, view: &SyscallView, duration: Nanos) {
         human::count(view.count),
         human::rate(view.count, duration),
         human::count(view.errors),
-        time(view.time.sum),
+        time(view.inside),
         time(view.time.p50),
         time(view.time.p99),
         time(view.time.max)
     );
 }
 
-fn memory(out: &mut String, snapshot: &Snapshot) {
+fn in_flight(out: &mut String, snapshot: &Snapshot) {
+    if snapshot.in_flight.is_empty() {
+        return;
+    }
     line!(out);
-    line!(out, "MEMORY");
-    let memory = &snapshot.memory;
-    let rss = memory
-        .rss_bytes
-        .map_or_else(|| human::NONE.to_owned(), human::bytes);
-    let faults = |count: Option<u64>| {
-        count.map_or_else(
-            || human::NONE.to_owned(),
-            |count| {
-                format!(
-                    "{} ({})",
-                    human::count(count),
-                    human::rate(count, snapshot.duration())
-                )
-            },
-        )
-    };
-    line!(out, "  resident  {rss}");
-    line!(
-        out,
-        "  faults    {} minor, {} major",
-        faults(memory.minor_faults),
-        faults(memory.major_faults)
-    );
+    line!(out, "IN FLIGHT (started and not finished)");
+    for level in &snapshot.in_flight {
+        line!(
+            out,
+            "  {:<9} {} now, mean {:.1}, at most {}",
+            level.what,
+            human::count(level.now),
+            level.mean,
+            human::count(level.max)
+        );
+    }
 }
 
 fn missing(out: &mut String, snapshot: &Snapshot) {
     line!(out);
+    line!(out, "NOT MEASURED (reasons: --json, quality.not_measured)");
     let fields: Vec<&str> = not_measured(snapshot)
         .iter()
         .map(|missing| missing.field)
         .collect();
-    line!(out, "NOT MEASURED (reasons: --json, quality.not_measured)");
-    for row in fields.chunks(6) {
-        line!(out, "  {}", row.join(", "));
+    for row in packed(&fields, ", ", WIDTH - 2) {
+        line!(out, "  {row}");
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,166 @@
+//! The report as people read it.
+
+use super::*;
+use crate::{
+    model::{CpuStackView, FileView, LockView},
+    record::ProbeMeta,
+    report::example::{self, probe, stack},
+};
+
+/// The lines of a section, without its title.
+fn section_of(snapshot: &Snapshot, title: &str) -> Vec<String> {
+    let text = text(snapshot);
+    let lines = text.lines().skip_while(|line| !line.starts_with(title));
+    lines
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+fn with_probe(name: &str, status: ProbeStatus, why: &str) -> Snapshot {
+    let mut snapshot = example::snapshot();
+    for known in &mut snapshot.quality.probes {
+        if known.name == name {
+            *known = probe(name, status, why);
+        }
+    }
+    snapshot
+}
+
+#[test]
+fn a_whole_report() {
+    insta::assert_snapshot!(text(&example::snapshot()));
+}
+
+#[test]
+fn a_report_of_nothing_says_so() {
+    insta::assert_snapshot!(text(&Snapshot::default()));
+}
+
+#[test]
+fn a_section_whose_probe_is_off_says_why_and_one_nobody_knew_of_is_not_there() {
+    for (probe, title) in [
+        ("futex_waits", "LOCKS"),
+        ("sched_waking", "LONG WAITS"),
+        ("cpu_sample", "CPU"),
+        ("file_calls", "I/O"),
+    ] {
+        let off = with_probe(probe, ProbeStatus::Off, "not asked for");
+        let group = &off.quality.probes.iter().find(|known| known.name == probe);
+        let group = &group.unwrap().group;
+        assert_eq!(
+            section_of(&off, title),
+            [format!(
+                "  not measured, the probe group `{group}` is off: not asked for"
+            )]
+        );
+        let mut unknown = off.clone();
+        unknown.quality.probes.retain(|known| known.name != probe);
+        let text = text(&unknown);
+        assert!(!text.lines().any(|line| line.starts_with(title)), "{text}");
+    }
+}
+
+#[test]
+fn what_was_switched_off_to_hold_a_limit_is_said_once_for_all_that_it_concerns() {
+    let why = "off 80 % of the time since it was first switched off, to keep --max-overhead 2%: what it counts is of the rest";
+    let mut snapshot = with_probe("sys_exit", ProbeStatus::Degraded, why);
+    snapshot.quality.lost.clear();
+    snapshot.quality.probes.extend([
+        ProbeMeta {
+            name: "wait_stacks".into(),
+            status: ProbeStatus::Degraded,
+            why: "no frame pointers".into(),
+            ..ProbeMeta::default()
+        },
+        probe("file_calls", ProbeStatus::Degraded, why),
+    ]);
+    assert_eq!(
+        section_of(&snapshot, "COST")[2..],
+        [
+            "  degraded  wait_stacks",
+            "              no frame pointers",
+            "            sys_exit, file_calls",
+            "              off 80 % of the time since it was first switched off, to keep --max-overhead 2%: what",
+            "              it counts is of the rest",
+            "  lost      nothing",
+        ]
+    );
+    assert!(text(&snapshot).contains("probes attached, 3 degraded, see COST;"));
+}
+
+#[test]
+fn rows_that_are_not_shown_are_counted() {
+    let mut snapshot = example::snapshot();
+    snapshot.locks = vec![LockView::default(); 20];
+    snapshot.files = vec![FileView::default(); 9];
+    let last = |title| section_of(&snapshot, title).pop().unwrap();
+    assert_eq!(last("LOCKS"), "  15 more (--json)");
+    assert!(section_of(&snapshot, "I/O").contains(&"  3 more (--json)".to_owned()));
+}
+
+#[test]
+fn descriptors_of_several_processes_are_told_apart() {
+    let mut snapshot = example::snapshot();
+    snapshot.processes.push(ProcessView::default());
+    let io = section_of(&snapshot, "I/O");
+    assert!(io[1].starts_with("  4182:12 socket 127.0.0.1:80"), "{io:?}");
+    assert!(io.last().unwrap().starts_with("  epoll 4182:7: "), "{io:?}");
+}
+
+#[test]
+fn samples_in_stacks_that_are_not_listed_are_said() {
+    let mut snapshot = example::snapshot();
+    snapshot.cpu.by_stack = vec![CpuStackView {
+        samples: 1,
+        ..CpuStackView::default()
+    }];
+    assert_eq!(
+        section_of(&snapshot, "CPU").pop().unwrap(),
+        "  500 samples, one per 10.1 ms of CPU time; 499 in rarer stacks are in no row"
+    );
+}
+
+#[test]
+fn the_sections_after_the_calls_fit_their_columns_and_cannot_drive_the_terminal() {
+    let mut snapshot = example::snapshot();
+    let long = "\x1b[2J".to_owned() + &"name ".repeat(60);
+    for lock in &mut snapshot.locks {
+        lock.wait.count = u64::MAX;
+        lock.wait.sum = Nanos(u64::MAX);
+        lock.address = u64::MAX;
+        lock.waiters
+            .iter_mut()
+            .for_each(|party| party.name.clone_from(&long));
+        lock.stack = stack(&[(&long, &long, u32::MAX)]);
+        lock.waker_stack = lock.stack.clone();
+    }
+    for wait in &mut snapshot.long_waits {
+        wait.thread.clone_from(&long);
+        wait.count = u64::MAX;
+        wait.stack = stack(&[(&long, &long, 1)]);
+    }
+    for file in &mut snapshot.files {
+        file.name.clone_from(&long);
+        file.kind.clone_from(&long);
+        file.read_bytes = u64::MAX;
+        file.time = Nanos(u64::MAX);
+    }
+    for poll in &mut snapshot.polls {
+        poll.waits = u64::MAX;
+        poll.latency.p99 = Nanos(u64::MAX);
+    }
+    for view in &mut snapshot.memory.by_stack {
+        view.stack = stack(&[(&long, &long, 1)]);
+    }
+    for view in &mut snapshot.cpu.by_stack {
+        view.stack = stack(&[(&long, "", 1)]);
+    }
+    let text = text(&snapshot);
+    let after = text.lines().skip_while(|line| !line.starts_with("LOCKS"));
+    for line in after {
+        assert!(line.chars().count() <= WIDTH, "{line}");
+        assert!(!line.chars().any(char::is_control), "{line:?}");
+    }
+}
