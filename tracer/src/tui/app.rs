@@ -8,7 +8,9 @@ use tracer_common::Nanos;
 use super::{
     feed::{Command, Options, Transport},
     input::{self, Action, Focus, Key},
-    list::{Period, Sort, Step, SyscallList, ThreadList},
+    list::{
+        CpuList, FileList, Listed, LockList, MemoryList, Period, Step, SyscallList, ThreadList,
+    },
     view,
 };
 use crate::model::Snapshot;
@@ -21,8 +23,16 @@ pub enum View {
     Overview,
     /// All threads with all states.
     Threads,
+    /// Futexes: who waits, who wakes; and where long waits come from.
+    Locks,
     /// All system calls.
     Syscalls,
+    /// Descriptors and what goes through them.
+    Io,
+    /// Memory: how much, how fast it grows, who asks for it.
+    Memory,
+    /// CPUs: how many there are, who uses them, with which code.
+    Cpu,
 }
 
 /// Something that happened.
@@ -66,8 +76,16 @@ pub struct App {
     pub period: Period,
     /// The list of threads.
     pub threads: ThreadList,
+    /// The list of futexes.
+    pub locks: LockList,
     /// The list of system calls.
     pub syscalls: SyscallList,
+    /// The list of descriptors.
+    pub files: FileList,
+    /// The list of stacks that asked for memory.
+    pub memory: MemoryList,
+    /// The list of stacks that were met running.
+    pub cpu: CpuList,
     /// A filter is being typed.
     pub typing: bool,
     /// The help, when it is open.
@@ -92,7 +110,11 @@ impl App {
             view: View::default(),
             period: Period::default(),
             threads: ThreadList::default(),
+            locks: LockList::default(),
             syscalls: SyscallList::default(),
+            files: FileList::default(),
+            memory: MemoryList::default(),
+            cpu: CpuList::default(),
             typing: false,
             help: None,
             quit: false,
@@ -158,16 +180,29 @@ impl App {
     /// The filter of the list on the screen.
     #[must_use]
     pub fn filter(&self) -> &str {
+        self.list().filter()
+    }
+
+    /// The list on the screen.
+    fn list(&self) -> &dyn Listed {
         match self.view {
-            View::Overview | View::Threads => &self.threads.filter,
-            View::Syscalls => &self.syscalls.filter,
+            View::Overview | View::Threads => &self.threads,
+            View::Locks => &self.locks,
+            View::Syscalls => &self.syscalls,
+            View::Io => &self.files,
+            View::Memory => &self.memory,
+            View::Cpu => &self.cpu,
         }
     }
 
-    fn filter_mut(&mut self) -> &mut String {
+    fn list_mut(&mut self) -> &mut dyn Listed {
         match self.view {
-            View::Overview | View::Threads => &mut self.threads.filter,
-            View::Syscalls => &mut self.syscalls.filter,
+            View::Overview | View::Threads => &mut self.threads,
+            View::Locks => &mut self.locks,
+            View::Syscalls => &mut self.syscalls,
+            View::Io => &mut self.files,
+            View::Memory => &mut self.memory,
+            View::Cpu => &mut self.cpu,
         }
     }
 
@@ -176,7 +211,7 @@ impl App {
             (Some(action), _) => return self.act(action),
             (None, Key::Char(c)) if self.typing => {
                 if self.filter().chars().count() < FILTER_CHARS {
-                    self.filter_mut().push(c);
+                    self.list_mut().filter_mut().push(c);
                 }
             }
             (None, _) => {}
@@ -192,21 +227,15 @@ impl App {
             Action::KeepFilter => self.typing = false,
             Action::DropFilter => {
                 self.typing = false;
-                self.filter_mut().clear();
+                self.list_mut().filter_mut().clear();
             }
             Action::Erase => {
-                self.filter_mut().pop();
+                self.list_mut().filter_mut().pop();
             }
-            Action::EraseAll => self.filter_mut().clear(),
+            Action::EraseAll => self.list_mut().filter_mut().clear(),
             Action::Clear => self.clear(),
-            Action::NextSort => match self.view {
-                View::Overview | View::Threads => self.threads.sort = self.threads.sort.next(),
-                View::Syscalls => self.syscalls.sort = self.syscalls.sort.next(),
-            },
-            Action::Reverse => match self.view {
-                View::Overview | View::Threads => self.threads.reversed ^= true,
-                View::Syscalls => self.syscalls.reversed ^= true,
-            },
+            Action::NextSort => self.list_mut().sort_by_next(),
+            Action::Reverse => self.list_mut().reverse(),
             Action::SwitchPeriod => self.period = self.period.other(),
             Action::Freeze => {
                 self.frozen = if self.frozen.is_some() {
@@ -232,12 +261,9 @@ impl App {
     /// First the filter, then the selection: what was done last is taken back first.
     fn clear(&mut self) {
         if !self.filter().is_empty() {
-            self.filter_mut().clear();
+            self.list_mut().filter_mut().clear();
         } else {
-            match self.view {
-                View::Overview | View::Threads => self.threads.deselect(),
-                View::Syscalls => self.syscalls.deselect(),
-            }
+            self.list_mut().select_nothing();
         }
     }
 
@@ -255,9 +281,25 @@ impl App {
                 let rows = self.threads.rows(&snapshot, self.period);
                 self.threads.step(step, page, &rows);
             }
+            View::Locks => {
+                let rows = self.locks.rows(&snapshot, self.period);
+                self.locks.step(step, page, &rows);
+            }
             View::Syscalls => {
                 let rows = self.syscalls.rows(&snapshot, self.period);
                 self.syscalls.step(step, page, &rows);
+            }
+            View::Io => {
+                let rows = self.files.rows(&snapshot, self.period);
+                self.files.step(step, page, &rows);
+            }
+            View::Memory => {
+                let rows = self.memory.rows(&snapshot);
+                self.memory.step(step, page, &rows);
+            }
+            View::Cpu => {
+                let rows = self.cpu.rows(&snapshot);
+                self.cpu.step(step, page, &rows);
             }
         }
     }
@@ -289,7 +331,10 @@ mod tests {
     use super::*;
     use crate::{
         model::{SyscallView, ThreadView},
-        tui::feed::{Pace, SeekTo},
+        tui::{
+            demo,
+            feed::{Pace, SeekTo},
+        },
     };
     use tracer_common::{Pid, SyscallNr, Tid};
 
@@ -336,9 +381,13 @@ mod tests {
             View::Threads => app
                 .threads
                 .position(&app.threads.rows(snapshot, app.period)),
+            View::Locks => app.locks.position(&app.locks.rows(snapshot, app.period)),
             View::Syscalls => app
                 .syscalls
                 .position(&app.syscalls.rows(snapshot, app.period)),
+            View::Io => app.files.position(&app.files.rows(snapshot, app.period)),
+            View::Memory => app.memory.position(&app.memory.rows(snapshot)),
+            View::Cpu => app.cpu.position(&app.cpu.rows(snapshot)),
         }
     }
 
@@ -449,6 +498,31 @@ mod tests {
             "threads are as they were"
         );
         assert!(!app.threads.reversed && app.threads.sort == Default::default());
+    }
+
+    #[test]
+    fn every_view_has_a_list_that_keys_work_on() {
+        for view in ['1', '3', '4', '5', '6', '7', '9'] {
+            let mut app = live();
+            app.update(Msg::Snapshot(Arc::new(demo::healthy())));
+            press(&mut app, &format!("{view}jj"));
+            assert_eq!(selected(&app), Some(1), "{view}");
+            app.update(Msg::Key(Key::Esc));
+            assert_eq!(selected(&app), None, "{view}");
+            press(&mut app, "G/no such thing");
+            app.update(Msg::Key(Key::Enter));
+            assert_eq!(
+                (app.filter(), selected(&app)),
+                ("no such thing", None),
+                "{view}"
+            );
+            app.update(Msg::Key(Key::Esc));
+            press(&mut app, "sS");
+            assert!(
+                app.filter().is_empty() && selected(&app).is_some(),
+                "{view}"
+            );
+        }
     }
 
     #[test]

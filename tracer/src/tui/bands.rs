@@ -41,7 +41,7 @@ pub(crate) const BANDS: [Band; 11] = [
         states: &[State::THROTTLED],
         glyph: 'Q',
         word: "quota",
-        meaning: "the cgroup's CPU quota is used up; so far in runq",
+        meaning: "throttled: the cgroup's CPU quota is used up",
         color: Color::LightRed,
     },
     Band {
@@ -126,7 +126,10 @@ pub(crate) fn word(state: State) -> &'static str {
 
 /// Time a thread wanted to run and did not.
 pub(crate) fn waiting(times: &ThreadTimes) -> Nanos {
-    times.of(State::RUNNABLE).plus(times.of(State::PREEMPTED))
+    times
+        .of(State::RUNNABLE)
+        .plus(times.of(State::PREEMPTED))
+        .plus(times.of(State::THROTTLED))
 }
 
 /// How many of `width` cells each band gets: together all of them, none more than one cell off its share

@@ -1,11 +1,12 @@
 //! A hand-made session for tests of the screen: a Node service with its loop, its thread pool and V8's helpers.
 
+mod resources;
+
 use tracer_common::{LossReason, Nanos, Pid, State, SyscallNr, ThreadTimes, Tid};
 
 use crate::{
     model::{
-        Distribution, Life, MemoryView, ProcessView, Quality, Snapshot, SyscallView, ThreadView,
-        WindowPoint,
+        Distribution, Life, ProcessView, Quality, Snapshot, SyscallView, ThreadView, WindowPoint,
     },
     record::{ProbeMeta, ProbeStatus, SessionMeta},
 };
@@ -45,16 +46,22 @@ pub(super) fn healthy() -> Snapshot {
         ],
     ];
     let mut threads = vec![thread(4182, "node", State::EPOLL, &busy)];
+    threads[0].waiting_on = 13;
     for (tid, parts) in (4188..).zip(&pool) {
         threads.push(thread(tid, "libuv-worker", State::ON_CPU, parts));
     }
+    if let Some(idle) = threads.last_mut() {
+        (idle.state, idle.waiting_on) = (State::FUTEX, 0x7f3c_8c00_12a8);
+    }
     for tid in 4183..4187 {
-        threads.push(thread(
+        let mut parked = thread(
             tid,
             "node",
             State::FUTEX,
             &[(State::ON_CPU, 2), (State::FUTEX, 998)],
-        ));
+        );
+        parked.waiting_on = 0x5581_02c4_9e10;
+        threads.push(parked);
     }
     threads.push(thread(
         4187,
@@ -111,25 +118,41 @@ pub(super) fn healthy() -> Snapshot {
         processes_folded: 0,
         threads,
         syscalls: syscalls(),
-        memory: MemoryView {
-            rss_bytes: Some(212 << 20),
-            minor_faults: Some(48_211),
-            major_faults: Some(3),
-        },
+        locks: resources::locks(),
+        long_waits: resources::long_waits(),
+        files: resources::files(),
+        files_unlisted: 12,
+        polls: resources::polls(),
+        memory: resources::memory(),
+        cpu: resources::cpu(),
+        in_flight: resources::in_flight(),
         quality: Quality {
             events: 1_190_400,
             recent_events: 6_213,
             lost: vec![],
             probes: vec![
                 probe("sched_switch", ProbeStatus::Attached, ""),
+                probe("futex_waits", ProbeStatus::Attached, ""),
+                probe("sched_waking", ProbeStatus::Attached, ""),
+                probe("wait_stacks", ProbeStatus::Attached, ""),
+                probe("cpu_sample", ProbeStatus::Attached, ""),
                 probe("sys_exit", ProbeStatus::Attached, ""),
+                probe("file_calls", ProbeStatus::Attached, ""),
+                probe("memory_calls", ProbeStatus::Attached, ""),
             ],
             inconsistent: 0,
             agent_cpu: Nanos(2 * SECOND),
             agent_recent_cpu: Nanos(4_200_000),
             agent_rss_bytes: Some(12 << 20),
+            probe_time: Some(Nanos(3_100_000_000)),
+            probe_runs: Some(4_120_000),
+            target_cpu_ratio: Some(0.012),
+            recent_cpu_ratio: Some(0.014),
+            stacks: 24_800,
+            shallow_stacks: 410,
         },
         history: history(),
+        ..Snapshot::default()
     }
 }
 
@@ -138,16 +161,41 @@ pub(super) fn troubled() -> Snapshot {
     let mut snapshot = healthy();
     snapshot.quality.lost = vec![(LossReason::RING_FULL, 12_400), (LossReason::TORN_READ, 3)];
     snapshot.quality.inconsistent = 2;
-    snapshot.quality.probes.push(probe(
-        "futex_wait",
-        ProbeStatus::Refused,
-        "fentry needs BTF of the kernel",
-    ));
-    snapshot.quality.probes.push(probe(
-        "sys_enter",
-        ProbeStatus::Degraded,
-        "32-bit calls are not seen",
-    ));
+    for known in &mut snapshot.quality.probes {
+        match known.name.as_str() {
+            "wait_stacks" => {
+                known.status = ProbeStatus::Refused;
+                known.why = "the kernel has no room for stacks".to_owned();
+            }
+            "file_calls" => {
+                known.status = ProbeStatus::Degraded;
+                known.why = "off 41 % of the time since it was first switched off, to keep --max-overhead 1%: \
+                             what it counts is of the rest"
+                    .to_owned();
+            }
+            _ => {}
+        }
+    }
+    for lock in &mut snapshot.locks {
+        lock.stack.clear();
+        lock.waker_stack.clear();
+    }
+    for wait in &mut snapshot.long_waits {
+        wait.stack.clear();
+    }
+    snapshot.quality.recent_cpu_ratio = Some(0.031);
+    snapshot.memory.rss_slope = Some(-1_200_000.0);
+    snapshot.cpu.io_uring = true;
+    // The quota is used up: most of the pool's waiting is for it.
+    for thread in &mut snapshot.threads {
+        let runnable = usize::from(State::RUNNABLE.0);
+        let throttled = usize::from(State::THROTTLED.0);
+        for times in [&mut thread.times, &mut thread.recent] {
+            let moved = times.in_state[runnable] / 5 * 4;
+            times.in_state[runnable] -= moved;
+            times.in_state[throttled] += moved;
+        }
+    }
     let child = ProcessView {
         pid: Pid(4310),
         parent: Pid(4182),
@@ -203,9 +251,11 @@ fn thread(tid: u32, name: &str, state: State, parts: &[(State, u64)]) -> ThreadV
         name: name.to_owned(),
         life: Life::Alive,
         state,
+        ready_max: Nanos(u64::from(tid % 7) * 3_100_000),
         wall: Nanos(RAN * SECOND),
         times,
         recent,
+        ..ThreadView::default()
     }
 }
 
@@ -272,11 +322,35 @@ fn syscalls() -> Vec<SyscallView> {
                 p99: Nanos(p99),
                 max: Nanos(max),
             },
+            inside: Nanos((ns * RAN).max(3 * p50)),
+            errnos: errnos(name, (errors * RAN).min(count * RAN)),
             recent_count: count,
             recent_time: Nanos(ns),
         },
     )
     .to_vec()
+}
+
+fn errnos(name: &str, errors: u64) -> Vec<(u32, u64)> {
+    let numbers: &[u32] = match name {
+        "futex" => &[11, 110],
+        "read" | "write" => &[11, 104, 32],
+        _ => &[2],
+    };
+    let mut left = errors;
+    let mut errnos = Vec::new();
+    for &number in numbers {
+        let count = if Some(&number) == numbers.last() {
+            left
+        } else {
+            left - left / 5
+        };
+        left -= count;
+        if count > 0 {
+            errnos.push((number, count));
+        }
+    }
+    errnos
 }
 
 /// Three minutes: work comes in waves, memory grows.

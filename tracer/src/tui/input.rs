@@ -203,7 +203,7 @@ pub const KEYS: &[Binding] = {
             A::Show(View::Overview),
             "overview: where the time goes",
         )
-        .hint("overview", 3),
+        .hint("main", 3),
         bind(
             C::Views,
             &[K::Char('3')],
@@ -213,11 +213,39 @@ pub const KEYS: &[Binding] = {
         .hint("threads", 3),
         bind(
             C::Views,
+            &[K::Char('4')],
+            A::Show(View::Locks),
+            "locks: who waits for whom",
+        )
+        .hint("locks", 3),
+        bind(
+            C::Views,
             &[K::Char('5')],
             A::Show(View::Syscalls),
             "system calls",
         )
         .hint("syscalls", 3),
+        bind(
+            C::Views,
+            &[K::Char('6')],
+            A::Show(View::Io),
+            "I/O: descriptors, sockets, epoll",
+        )
+        .hint("i/o", 3),
+        bind(
+            C::Views,
+            &[K::Char('7')],
+            A::Show(View::Memory),
+            "memory: how much, what grows, who asks",
+        )
+        .hint("memory", 3),
+        bind(
+            C::Views,
+            &[K::Char('9')],
+            A::Show(View::Cpu),
+            "CPU: how much there is, which code uses it",
+        )
+        .hint("cpu", 3),
         bind(
             C::Views,
             &[K::Up, K::Char('k')],
@@ -544,12 +572,12 @@ mod tests {
         };
         assert_eq!(
             footer(Focus::Live),
-            "1 overview  3 threads  5 syscalls  ↑↓ select  space pause  s sort  / filter  w window/session  \
+            "1 main  3 threads  4 locks  5 syscalls  6 i/o  7 memory  9 cpu  ↑↓ select  space pause  s sort  / filter  w window/session  \
              ? help  q quit"
         );
         assert_eq!(
             footer(Focus::Replay),
-            "1 overview  3 threads  5 syscalls  ↑↓ select  space pause  ←→ 5 s  +- speed  s sort  / filter  \
+            "1 main  3 threads  4 locks  5 syscalls  6 i/o  7 memory  9 cpu  ↑↓ select  space pause  ←→ 5 s  +- speed  s sort  / filter  \
              w window/session  ? help  q quit"
         );
         assert_eq!(footer(Focus::Filter), "Enter keep  Esc show all");

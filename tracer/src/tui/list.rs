@@ -3,10 +3,15 @@
 //! The selection follows its row, not its place: numbers change every second, and what one reads about should
 //! stay selected.
 
+mod resources;
+
 use std::cmp::Ordering;
 
 use tracer_common::{Nanos, Pid, SyscallNr, ThreadTimes, Tid};
 
+pub use self::resources::{
+    CpuList, CpuSort, FileList, FileSort, LockList, LockSort, MemoryList, MemorySort,
+};
 use super::bands;
 use crate::{
     human::share,
@@ -47,7 +52,7 @@ impl Period {
     pub fn calls(self, call: &SyscallView) -> (u64, Nanos) {
         match self {
             Self::Window => (call.recent_count, call.recent_time),
-            Self::Session => (call.count, call.time.sum),
+            Self::Session => (call.count, call.inside),
         }
     }
 
@@ -264,6 +269,46 @@ impl<S: Sort, Id: Clone + PartialEq> List<S, Id> {
     }
 }
 
+/// What keys do to any list, whatever its rows are.
+pub trait Listed {
+    /// Only rows whose name contains this.
+    fn filter(&self) -> &str;
+
+    /// The same, to change it.
+    fn filter_mut(&mut self) -> &mut String;
+
+    /// Sorts by the next key.
+    fn sort_by_next(&mut self);
+
+    /// Sorts the other way round.
+    fn reverse(&mut self);
+
+    /// Selects nothing.
+    fn select_nothing(&mut self);
+}
+
+impl<S: Sort, Id: Clone + PartialEq> Listed for List<S, Id> {
+    fn filter(&self) -> &str {
+        &self.filter
+    }
+
+    fn filter_mut(&mut self) -> &mut String {
+        &mut self.filter
+    }
+
+    fn sort_by_next(&mut self) {
+        self.sort = self.sort.next();
+    }
+
+    fn reverse(&mut self) {
+        self.reversed ^= true;
+    }
+
+    fn select_nothing(&mut self) {
+        self.deselect();
+    }
+}
+
 /// The list of threads.
 pub type ThreadList = List<ThreadSort, <ThreadView as Row>::Id>;
 
@@ -361,8 +406,15 @@ impl SyscallList {
         let mut rows: Vec<_> = snapshot.syscalls.iter().filter(shown).collect();
         rows.sort_by(|a, b| {
             let ordering = match self.sort {
-                SyscallSort::Time => period.calls(b).1.cmp(&period.calls(a).1),
-                SyscallSort::Calls => period.calls(b).0.cmp(&period.calls(a).0),
+                // What is equal in the last window, often nothing, goes by the whole session.
+                SyscallSort::Time => {
+                    let session = b.time.sum.cmp(&a.time.sum);
+                    period.calls(b).1.cmp(&period.calls(a).1).then(session)
+                }
+                SyscallSort::Calls => {
+                    let session = b.count.cmp(&a.count);
+                    period.calls(b).0.cmp(&period.calls(a).0).then(session)
+                }
                 SyscallSort::Errors => b.errors.cmp(&a.errors),
                 SyscallSort::P99 => b.time.p99.cmp(&a.time.p99),
                 SyscallSort::Max => b.time.max.cmp(&a.time.max),

@@ -15,8 +15,8 @@ use crate::{
 
 /// Draws it. Where there is no room, facts go in this order: that children are not followed, the agent's own
 /// memory, the profile, the program, the number of processes, the tool's name, the event rate, that nothing is
-/// lost, the time attached, the agent's own CPU, how to get help, the exit, what is lost or refused, the process,
-/// the state.
+/// lost, the time attached, the agent's own CPU, the probes' cost, how to get help, the exit and what is degraded, what
+/// is lost or refused, the process, the state.
 pub(super) fn draw(
     frame: &mut Frame<'_>,
     area: Rect,
@@ -26,7 +26,7 @@ pub(super) fn draw(
 ) {
     let quality = &snapshot.quality;
     let plain = theme.plain("").style;
-    let mut left = vec![Segment::new(10, "tracer", theme.strong_style())];
+    let mut left = vec![Segment::new(11, "tracer", theme.strong_style())];
 
     let main = main_process(snapshot);
     if let Some(process) = main {
@@ -34,22 +34,22 @@ pub(super) fn draw(
         let pid = pid(snapshot, process);
         left.push(Segment::new(1, format!("{name} {pid}"), theme.strong_style()).or(pid));
         if let Some(others) = others(snapshot, process) {
-            left.push(Segment::new(11, others, plain));
+            left.push(Segment::new(12, others, plain));
         }
-        left.push(Segment::any(12, program(process), plain));
+        left.push(Segment::any(13, program(process), plain));
     }
     left.extend(state(app, snapshot, theme));
     left.extend(exit(app, snapshot, main, theme));
     if app.transport.is_none() {
         left.push(Segment::new(
-            7,
+            8,
             format!("attached {}", human::elapsed(snapshot.duration())),
             plain,
         ));
     }
     if !snapshot.session.profile.is_empty() {
         left.push(Segment::new(
-            13,
+            14,
             format!("profile {}", sanitise(&snapshot.session.profile)),
             plain,
         ));
@@ -67,10 +67,10 @@ pub(super) fn draw(
     if over.0 > 0 {
         let rate = human::rate(events, over);
         let (number, _) = rate.split_at(rate.len() - "/s".len());
-        left.push(Segment::new(9, format!("{number} events/s"), plain));
+        left.push(Segment::new(10, format!("{number} events/s"), plain));
     }
     match quality.lost_total() {
-        0 => left.push(Segment::new(8, "lost 0", plain)),
+        0 => left.push(Segment::new(9, "lost 0", plain)),
         lost => left.push(Segment::new(
             2,
             format!("lost {}", human::count(lost)),
@@ -83,24 +83,49 @@ pub(super) fn draw(
         .filter(|probe| probe.status == ProbeStatus::Refused)
         .count();
     if refused > 0 {
-        left.push(
-            Segment::new(3, format!("probes refused {refused}"), theme.alarm_style())
-                .or(format!("refused {refused}")),
-        );
+        left.push(Segment::new(
+            3,
+            format!("refused {refused}"),
+            theme.alarm_style(),
+        ));
+    }
+    let degraded = quality
+        .probes
+        .iter()
+        .filter(|probe| probe.status == ProbeStatus::Degraded)
+        .count();
+    if degraded > 0 {
+        left.push(Segment::new(
+            4,
+            format!("degraded {degraded}"),
+            theme.alarm_style(),
+        ));
+    }
+    let cost = if snapshot.all_exited() {
+        quality.target_cpu_ratio
+    } else {
+        quality.recent_cpu_ratio.or(quality.target_cpu_ratio)
+    };
+    if let Some(cost) = cost {
+        left.push(Segment::new(
+            6,
+            format!("cost {}", human::ratio(cost)),
+            plain,
+        ));
     }
     if over.0 > 0 {
         let own = human::ratio(share(own_cpu, over));
-        left.push(Segment::new(6, format!("own cpu {own}"), plain));
+        left.push(Segment::new(7, format!("own cpu {own}"), plain));
     }
     if let Some(rss) = quality.agent_rss_bytes {
         left.push(Segment::new(
-            14,
+            15,
             format!("own rss {}", human::bytes(rss)),
             plain,
         ));
     }
     if !app.options.follow {
-        left.push(Segment::new(15, "children not followed", plain));
+        left.push(Segment::new(16, "children not followed", plain));
     }
     let help = vec![Segment::new(5, "? help", plain).lead(theme.strong_style())];
     frame.render_widget(segments::line(area.width, left, help), area);

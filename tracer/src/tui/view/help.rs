@@ -8,16 +8,32 @@ use ratatui::{
     widgets::{Block, Clear, Paragraph},
 };
 
-use super::{now, syscalls, theme::Theme, threads};
-use crate::tui::{app::App, bands::BANDS, input};
+use super::{cpu, io, locks, memory, now, polls, stack, syscalls, theme::Theme, threads, waits};
+use crate::{
+    human::sanitise,
+    record::{ProbeMeta, ProbeStatus},
+    tui::{
+        app::{App, View},
+        bands::BANDS,
+        input,
+    },
+};
 
 /// The numbers of the header.
-const HEADER: [(&str, &str); 7] = [
+const HEADER: [(&str, &str); 9] = [
     ("attached", "how long the target has been accounted"),
     ("profile", "which groups of probes were asked for"),
     ("events/s", "starts and ends of threads and processes"),
     ("lost", "data known to be missing: the next line says what"),
     ("refused", "probes not attached: their numbers are missing"),
+    (
+        "degraded",
+        "probes that count only part: off at times, or less exact",
+    ),
+    (
+        "cost",
+        "of the probes, in percent of the target's CPU time, last window",
+    ),
     ("own cpu", "what tracer itself uses, in percent of one CPU"),
     ("own rss", "the memory it uses"),
 ];
@@ -25,21 +41,27 @@ const HEADER: [(&str, &str); 7] = [
 /// A heading and its lines: a key, glyph or name, and what it means.
 struct Section {
     heading: &'static str,
+    /// The view it is about; `None` for what is about all of them.
+    view: Option<View>,
     lines: Vec<(String, Style, String)>,
 }
 
-fn sections(app: &App, theme: &Theme) -> [Vec<Section>; 2] {
+/// What is wrong, then what the view on the screen shows, then the rest.
+fn sections(app: &App, theme: &Theme) -> Vec<Section> {
     let plain = theme.strong_style();
-    let named = |heading, pairs: &mut dyn Iterator<Item = (&'static str, &'static str)>| Section {
-        heading,
-        lines: pairs
-            .map(|(name, meaning)| (name.to_owned(), plain, meaning.to_owned()))
-            .collect(),
-    };
+    let named =
+        |heading, view, pairs: &mut dyn Iterator<Item = (&'static str, &'static str)>| Section {
+            heading,
+            view,
+            lines: pairs
+                .map(|(name, meaning)| (name.to_owned(), plain, meaning.to_owned()))
+                .collect(),
+        };
     let keys = input::help(app.transport.is_some())
         .into_iter()
         .map(|(heading, lines)| Section {
             heading,
+            view: None,
             lines: lines
                 .into_iter()
                 .map(|(keys, help)| (keys, plain, help.to_owned()))
@@ -47,6 +69,7 @@ fn sections(app: &App, theme: &Theme) -> [Vec<Section>; 2] {
         });
     let bars = Section {
         heading: "Bars: a thread's time, always in this order",
+        view: Some(View::Overview),
         lines: BANDS
             .iter()
             .map(|band| {
@@ -55,15 +78,92 @@ fn sections(app: &App, theme: &Theme) -> [Vec<Section>; 2] {
             })
             .collect(),
     };
-    let mut first: Vec<Section> = vec![bars];
-    first.extend(keys);
-    let second = vec![
-        named("Header", &mut HEADER.into_iter()),
-        named("Now", &mut now::meanings()),
-        named("Threads", &mut threads::MEANINGS.into_iter()),
-        named("System calls", &mut syscalls::MEANINGS.into_iter()),
-    ];
-    [first, second]
+    let view = Some;
+    let mut sections: Vec<Section> = vec![bars];
+    sections.extend(keys);
+    sections.extend([
+        named("Header", None, &mut HEADER.into_iter()),
+        named("Now", view(View::Overview), &mut now::meanings()),
+        named(
+            "Threads",
+            view(View::Threads),
+            &mut threads::MEANINGS.into_iter(),
+        ),
+        named("Locks", view(View::Locks), &mut locks::MEANINGS.into_iter()),
+        named(
+            "Long waits",
+            view(View::Locks),
+            &mut waits::MEANINGS.into_iter(),
+        ),
+        named(
+            "System calls",
+            view(View::Syscalls),
+            &mut syscalls::MEANINGS.into_iter(),
+        ),
+        named(
+            "I/O: descriptors",
+            view(View::Io),
+            &mut io::MEANINGS.into_iter(),
+        ),
+        named(
+            "I/O: epoll",
+            view(View::Io),
+            &mut polls::MEANINGS.into_iter(),
+        ),
+        named("Memory", view(View::Memory), &mut memory::FACTS.into_iter()),
+        named(
+            "Memory calls",
+            view(View::Memory),
+            &mut memory::CALLS_MEANINGS.into_iter(),
+        ),
+        named(
+            "Memory by stack",
+            view(View::Memory),
+            &mut memory::STACKS_MEANINGS.into_iter(),
+        ),
+        named("CPU", view(View::Cpu), &mut cpu::FACTS.into_iter()),
+        named(
+            "CPU by function",
+            view(View::Cpu),
+            &mut cpu::FUNCTION_MEANINGS.into_iter(),
+        ),
+        named(
+            "CPU by stack",
+            view(View::Cpu),
+            &mut cpu::STACKS_MEANINGS.into_iter(),
+        ),
+        named("Stacks", None, &mut std::iter::once(stack::MEANING)),
+    ]);
+    sections.sort_by_key(|section| section.view != Some(app.view));
+    missing(app, theme).into_iter().chain(sections).collect()
+}
+
+/// The probes that do not count everything, and why; nothing when all do.
+fn missing(app: &App, theme: &Theme) -> Option<Section> {
+    let probes = app
+        .shown()
+        .map_or(&[][..], |snapshot| &snapshot.quality.probes);
+    let line = |probe: &ProbeMeta| {
+        let why = match probe.why.as_str() {
+            "" => probe.status.name().to_owned(),
+            why => format!("{}: {}", probe.status.name(), sanitise(why)),
+        };
+        (
+            sanitise(&probe.name).into_owned(),
+            theme.strong_style(),
+            why,
+        )
+    };
+    let lines: Vec<_> = probes
+        .iter()
+        .filter(|probe| probe.status != ProbeStatus::Attached)
+        .map(line)
+        .collect();
+    (!lines.is_empty()).then_some(Section {
+        heading: "Probes that do not count everything",
+        view: None,
+        lines,
+    })
 }
 
 /// From this width on there are two columns.
@@ -71,19 +171,13 @@ const TWO_COLUMNS: u16 = 110;
 /// Width of keys, glyphs and names.
 const LABEL: usize = 14;
 
-fn render<'a>(sections: &[Section], width: u16, theme: &Theme) -> Vec<Line<'a>> {
-    let mut lines = Vec::new();
-    for section in sections {
-        if !lines.is_empty() {
-            lines.push(Line::default());
-        }
-        lines.push(Line::from(theme.strong(section.heading)));
-        for (label, style, meaning) in &section.lines {
-            let mut label = Span::styled(format!("  {label:<LABEL$}"), *style);
-            for part in wrapped(meaning, usize::from(width).saturating_sub(label.width())) {
-                lines.push(Line::from(vec![label, theme.plain(part)]));
-                label = Span::raw(" ".repeat(2 + LABEL));
-            }
+fn render<'a>(section: &Section, width: u16, theme: &Theme) -> Vec<Line<'a>> {
+    let mut lines = vec![Line::from(theme.strong(section.heading))];
+    for (label, style, meaning) in &section.lines {
+        let mut label = Span::styled(format!("  {label:<LABEL$}"), *style);
+        for part in wrapped(meaning, usize::from(width).saturating_sub(label.width())) {
+            lines.push(Line::from(vec![label, theme.plain(part)]));
+            label = Span::raw(" ".repeat(2 + LABEL));
         }
     }
     lines
@@ -112,19 +206,31 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
 fn layout<'a>(app: &App, columns: u16, rows: u16, theme: &Theme) -> (Vec<Vec<Line<'a>>>, u16, u16) {
     let width = columns.saturating_sub(4).min(150);
     let height = rows.saturating_sub(2);
-    let [first, mut second] = sections(app, theme);
-    if columns >= TWO_COLUMNS {
-        let half = width.saturating_sub(3) / 2;
-        (
-            vec![render(&first, half, theme), render(&second, half, theme)],
-            width,
-            height,
-        )
+    let two = columns >= TWO_COLUMNS;
+    let each = if two {
+        width.saturating_sub(3) / 2
     } else {
-        let mut all = first;
-        all.append(&mut second);
-        (vec![render(&all, width, theme)], width, height)
+        width
+    };
+    let sections = sections(app, theme);
+    let rendered: Vec<_> = sections
+        .iter()
+        .map(|section| render(section, each, theme))
+        .collect();
+    let total: usize = rendered.iter().map(|lines| lines.len() + 1).sum();
+    let (mut first, mut second) = (Vec::new(), Vec::new());
+    for lines in rendered {
+        // The second column begins with the section that reaches over the middle.
+        let here = !two || (second.is_empty() && first.len() + lines.len() / 2 <= total / 2);
+        let column = if here { &mut first } else { &mut second };
+        if !column.is_empty() {
+            column.push(Line::default());
+        }
+        column.extend(lines);
     }
+    let mut texts = vec![first];
+    texts.extend(two.then_some(second));
+    (texts, width, height)
 }
 
 /// Lines that do not fit into a terminal of this size.

@@ -3,15 +3,21 @@
 //! From top to bottom: a header that says what this is and whether it can be trusted, notices when something is
 //! missing, the view, in a replay where it stands, and the keys.
 
+mod cpu;
 mod cut;
 mod footer;
 mod header;
 pub(crate) mod help;
+mod io;
+mod locks;
+mod memory;
 mod notice;
 mod now;
 mod overview;
 mod panel;
+mod polls;
 mod segments;
+mod stack;
 mod syscalls;
 mod table;
 #[cfg(test)]
@@ -19,6 +25,7 @@ mod tests;
 mod theme;
 mod threads;
 mod transport;
+mod waits;
 
 use ratatui::{
     Frame,
@@ -33,7 +40,7 @@ use super::{
     list::Period,
 };
 use crate::{
-    human,
+    human::{self, sanitise},
     model::{Snapshot, ThreadView},
     record::{ProbeMeta, ProbeStatus},
 };
@@ -61,7 +68,11 @@ pub fn draw(frame: &mut Frame<'_>, app: &App) {
     match app.view {
         View::Overview => overview::draw(frame, body, app, snapshot, &theme),
         View::Threads => threads::draw(frame, body, app, snapshot, &theme),
+        View::Locks => locks::draw(frame, body, app, snapshot, &theme),
         View::Syscalls => syscalls::draw(frame, body, app, snapshot, &theme),
+        View::Io => io::draw(frame, body, app, snapshot, &theme),
+        View::Memory => memory::draw(frame, body, app, snapshot, &theme),
+        View::Cpu => cpu::draw(frame, body, app, snapshot, &theme),
     }
     transport::draw(frame, bar, app, &theme);
     footer::draw(frame, bottom, app, &theme);
@@ -141,9 +152,52 @@ fn filtered(filter: &str) -> Option<String> {
 
 /// The probe that counts system calls, when it does not: then there are no numbers about them, not even 0.
 fn syscalls_not_counted(snapshot: &Snapshot) -> Option<&ProbeMeta> {
-    snapshot.quality.probes.iter().find(|probe| {
-        probe.name == "sys_exit" && matches!(probe.status, ProbeStatus::Off | ProbeStatus::Refused)
+    not_counting(snapshot, "sys_exit")
+}
+
+fn not_counting<'a>(snapshot: &'a Snapshot, probe: &str) -> Option<&'a ProbeMeta> {
+    snapshot.quality.probes.iter().find(|known| {
+        known.name == probe && matches!(known.status, ProbeStatus::Off | ProbeStatus::Refused)
     })
+}
+
+/// Why there is nothing about `what`, when that is because of this probe: it is off, refused, or was not there yet
+/// when the recording was made.
+fn without(snapshot: &Snapshot, probe: &str, what: &str) -> Option<String> {
+    if let Some(known) = not_counting(snapshot, probe) {
+        let turn_on = if known.status == ProbeStatus::Off {
+            format!(" `--with {}` turns it on.", sanitise(&known.group))
+        } else {
+            String::new()
+        };
+        return Some(format!(
+            "{what}: the probe {probe} is {} ({}).{turn_on}",
+            known.status.name(),
+            sanitise(&known.why)
+        ));
+    }
+    let probes = &snapshot.quality.probes;
+    let unknown = !probes.is_empty() && probes.iter().all(|known| known.name != probe);
+    unknown.then(|| format!("{what}: this session has no probe {probe}."))
+}
+
+/// How far numbers that this probe counts are complete, when it was off for part of the time.
+fn at_times(snapshot: &Snapshot, probe: &str) -> Option<String> {
+    let mut probes = snapshot.quality.probes.iter();
+    probes
+        .any(|known| known.name == probe && known.status == ProbeStatus::Degraded)
+        .then(|| format!("▲ degraded: {probe}"))
+}
+
+/// True when this probe is off for now: it is switched off at times, and in the last window there was nothing of
+/// what it counts. Then that is not known, and not 0.
+fn off_for_now(snapshot: &Snapshot, probe: &str, in_window: u64) -> bool {
+    in_window == 0 && at_times(snapshot, probe).is_some()
+}
+
+/// That nothing in a list has what the filter asks for.
+fn no_match(what: &str, filter: &str) -> String {
+    format!("No {what} has “{}” in it. Esc shows all.", sanitise(filter))
 }
 
 /// A thread's name as it can be shown.

@@ -65,17 +65,35 @@ fn probes(quality: &Quality, theme: &Theme) -> Vec<Segment> {
             .filter(|probe| probe.status == status)
             .collect();
         let (count, status) = (probes.len(), status.name());
+        let mut said: Option<&str> = None;
         for (place, probe) in (0..50).zip(probes) {
-            let (name, why) = (sanitise(&probe.name), sanitise(&probe.why));
-            let why = if why.is_empty() {
-                String::new()
+            let name = sanitise(&probe.name);
+            // What is switched off together has one reason.
+            let new = !probe.why.is_empty() && said != Some(probe.why.as_str());
+            let why = if new {
+                reason(&probe.why)
             } else {
-                format!(" ({why})")
+                String::new()
+            };
+            let clause = if new {
+                reason(clause(&probe.why))
+            } else {
+                String::new()
+            };
+            said = Some(&probe.why);
+            let head = match count {
+                1 => format!("▲ {status}"),
+                _ => format!("▲ {count} probes {status}:"),
             };
             segments.push(match place {
-                0 => Segment::new(rank, format!("▲ {status} {name}{why}"), plain)
-                    .or(format!("▲ {status} {name}"))
-                    .or(format!("▲ {count} probes {status}"))
+                0 => Segment::new(rank, format!("{head} {name}{why}"), plain)
+                    .or(format!("{head} {name}{clause}"))
+                    .or(format!("▲ {count} {status}: {name}{clause}"))
+                    .or(format!("{head} {name}"))
+                    .or(match count {
+                        1 => format!("▲ 1 probe {status}"),
+                        _ => format!("▲ {count} probes {status}"),
+                    })
                     .lead(theme.alarm_style()),
                 _ => Segment::new(rank + place, format!("· {name}{why}"), plain)
                     .or(format!("· {name}")),
@@ -83,4 +101,14 @@ fn probes(quality: &Quality, theme: &Theme) -> Vec<Segment> {
         }
     }
     segments
+}
+
+fn reason(why: &str) -> String {
+    format!(" ({})", sanitise(why))
+}
+
+/// The first part of a reason: what one reads where there is no room for all of it. All of it is in the help.
+fn clause(why: &str) -> &str {
+    let end = why.find([',', ';']).unwrap_or(why.len());
+    why.get(..end).unwrap_or(why)
 }

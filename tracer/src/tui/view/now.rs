@@ -2,7 +2,7 @@
 
 use ratatui::{Frame, layout::Rect, style::Color, text::Line};
 
-use super::theme::Theme;
+use super::{cpu, io, theme::Theme};
 use crate::{
     human::{self, NONE},
     model::{Snapshot, WindowPoint},
@@ -54,6 +54,7 @@ const GAUGES: [Gauge; 5] = [
         label: "syscalls",
         meaning: "returns from system calls",
         value: |snapshot, point| match super::syscalls_not_counted(snapshot) {
+            None if super::off_for_now(snapshot, "sys_exit", point.syscalls) => f64::NAN,
             None => per_second(point.syscalls, point),
             Some(_) => f64::NAN,
         },
@@ -82,19 +83,83 @@ const GAUGES: [Gauge; 5] = [
     },
 ];
 
-/// The label of the page faults and what it means.
-const FAULTS: (&str, &str) = ("faults", "page faults since attach; how many needed I/O");
+/// A number without a past, and what belongs to it.
+struct Fact {
+    label: &'static str,
+    /// What it means, for the help.
+    meaning: &'static str,
+    /// The number, and the rest of the line.
+    say: fn(&Snapshot) -> (String, String),
+}
+
+const FACTS: [Fact; 4] = [
+    Fact {
+        label: "faults",
+        meaning: "page faults since attach; how many needed I/O",
+        say: |snapshot| match (snapshot.memory.minor_faults, snapshot.memory.major_faults) {
+            (Some(minor), Some(major)) => (
+                human::count(minor.saturating_add(major)),
+                format!("{} with I/O", human::count(major)),
+            ),
+            _ => (NONE.to_owned(), String::new()),
+        },
+    },
+    Fact {
+        label: "sockets",
+        meaning: "in flight: open now, on average, at most",
+        say: |snapshot| {
+            let sockets = snapshot
+                .in_flight
+                .iter()
+                .find(|level| level.what == "sockets");
+            match sockets {
+                Some(level) => (
+                    human::count(level.now),
+                    format!("mean {} max {}", io::mean(level), human::count(level.max)),
+                ),
+                None => (NONE.to_owned(), String::new()),
+            }
+        },
+    },
+    Fact {
+        label: "growth",
+        meaning: "of rss, last minute; share of time short of memory",
+        say: |snapshot| {
+            let memory = &snapshot.memory;
+            let growth = memory
+                .rss_slope
+                .map_or_else(|| NONE.to_owned(), human::growth);
+            let own = memory.cgroup_pressure.map(|(some, _)| some);
+            let pressure = own
+                .or(memory.pressure_some)
+                .map_or_else(|| NONE.to_owned(), human::ratio);
+            (growth, format!("pressure {pressure}"))
+        },
+    },
+    Fact {
+        label: "cost",
+        meaning: "of the probes, in percent of the target's CPU time",
+        say: |snapshot| {
+            let quality = &snapshot.quality;
+            let ratio = |ratio: Option<f64>| ratio.map_or_else(|| NONE.to_owned(), human::ratio);
+            (
+                ratio(quality.recent_cpu_ratio),
+                format!("{} since attach", ratio(quality.target_cpu_ratio)),
+            )
+        },
+    },
+];
 
 /// Labels and what they mean, for the help.
 pub(super) fn meanings() -> impl Iterator<Item = (&'static str, &'static str)> {
     GAUGES
         .iter()
         .map(|gauge| (gauge.label, gauge.meaning))
-        .chain([FAULTS])
+        .chain(FACTS.iter().map(|fact| (fact.label, fact.meaning)))
 }
 
 /// Rows that show everything, one number in each. Half of them do with two in each.
-pub(super) const ROWS: u16 = GAUGES.len() as u16 + 1;
+pub(super) const ROWS: u16 = (GAUGES.len() + FACTS.len()) as u16;
 
 const LABEL: usize = 9;
 const VALUE: usize = 9;
@@ -121,8 +186,8 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot, theme
     for (at, gauge) in (0..).zip(&GAUGES) {
         frame.render_widget(gauge.line(snapshot, width, theme), place(at));
     }
-    if gauges / per_row < area.height {
-        frame.render_widget(faults(snapshot, width, theme), place(gauges));
+    for (at, fact) in (gauges..per_row * area.height).zip(&FACTS) {
+        frame.render_widget(fact.line(snapshot, width, theme), place(at));
     }
 }
 
@@ -151,7 +216,7 @@ impl Gauge {
         let shown = values
             .get(values.len().saturating_sub(room - peak)..)
             .unwrap_or_default();
-        let bars: String = self.bars(shown).collect();
+        let bars: String = bars(&self.scale, shown).collect();
         // The newest window is always at the same place, at the right end.
         line.push_span(theme.plain(" ".repeat(room - peak - shown.len())));
         line.push_span(theme.plain(bars).patch_style(theme.colored(Color::Green)));
@@ -165,47 +230,74 @@ impl Gauge {
         }
         line
     }
+}
 
-    fn bars(&self, values: &[f64]) -> impl Iterator<Item = char> {
-        const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-        let finite = || values.iter().copied().filter(|value| value.is_finite());
-        let most = finite().fold(0.0, f64::max);
-        let (bottom, top) = match self.scale {
-            Scale::FromZero(least) => (0.0, most.max(least)),
-            Scale::Floating(span) => {
-                let least = finite().fold(most, f64::min);
-                (least, (least * (1.0 + span)).max(most))
-            }
-        };
-        values.iter().map(move |value| {
-            let level = (value - bottom) / (top - bottom) * LEVELS.len() as f64;
-            // What is not a number becomes 0.
-            LEVELS
-                .get((level.ceil() as usize).saturating_sub(1))
-                .copied()
-                .unwrap_or('█')
-        })
+fn bars(scale: &Scale, values: &[f64]) -> impl Iterator<Item = char> {
+    const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let finite = || values.iter().copied().filter(|value| value.is_finite());
+    let most = finite().fold(0.0, f64::max);
+    let (bottom, top) = match *scale {
+        Scale::FromZero(least) => (0.0, most.max(least)),
+        Scale::Floating(span) => {
+            let least = finite().fold(most, f64::min);
+            (least, (least * (1.0 + span)).max(most))
+        }
+    };
+    values.iter().map(move |value| {
+        if value.is_nan() {
+            // A bar on the ground would say that it was 0.
+            return ' ';
+        }
+        let level = (value - bottom) / (top - bottom) * LEVELS.len() as f64;
+        LEVELS
+            .get((level.ceil() as usize).saturating_sub(1))
+            .copied()
+            .unwrap_or('█')
+    })
+}
+
+impl Fact {
+    /// Label and number, and the rest where there is room.
+    fn line<'a>(&self, snapshot: &Snapshot, width: u16, theme: &Theme) -> Line<'a> {
+        let (number, rest) = (self.say)(snapshot);
+        // The longest of these numbers is a rate of bytes with a sign.
+        let label = LABEL.saturating_sub(number.chars().count().saturating_sub(VALUE));
+        let mut line = Line::from(vec![
+            theme.plain(format!("{:<label$}", self.label)),
+            theme.strong(format!("{number:>VALUE$}")),
+        ]);
+        let rest = theme.plain(format!("  {rest}"));
+        if line.width() + rest.width() <= usize::from(width) {
+            line.push_span(rest);
+        }
+        line
     }
 }
 
-fn faults<'a>(snapshot: &Snapshot, width: u16, theme: &Theme) -> Line<'a> {
-    let (Some(minor), Some(major)) = (snapshot.memory.minor_faults, snapshot.memory.major_faults)
-    else {
-        return Line::default();
-    };
-    let label = theme.plain(format!("{:<LABEL$}", FAULTS.0));
-    let all = minor.saturating_add(major);
-    let all = theme.strong(format!("{:>VALUE$}", human::count(all)));
-    let line = Line::from(vec![
-        label,
-        all,
-        theme.plain(format!("  {} with I/O", human::count(major))),
-    ]);
-    if line.width() <= usize::from(width) {
-        line
-    } else {
-        Line::default()
+/// The history of the resident set in as many columns.
+pub(super) fn rss_bars(snapshot: &Snapshot, columns: usize) -> String {
+    let [.., rss] = &GAUGES;
+    let past = snapshot
+        .history
+        .iter()
+        .map(|point| (rss.value)(snapshot, point));
+    sparkline(&rss.scale, past, columns)
+}
+
+/// The history of the number of threads that ran or wanted to.
+pub(super) fn wanted_bars(snapshot: &Snapshot, columns: usize) -> String {
+    let past = snapshot.history.iter().map(cpu::wanted);
+    sparkline(&Scale::FromZero(1.0), past, columns)
+}
+
+/// The newest of `values` in as many columns; nothing when none is a number.
+fn sparkline(scale: &Scale, values: impl Iterator<Item = f64>, columns: usize) -> String {
+    let values: Vec<f64> = values.collect();
+    if !values.iter().any(|value| value.is_finite()) {
+        return String::new();
     }
+    let shown = values.get(values.len().saturating_sub(columns)..);
+    bars(scale, shown.unwrap_or_default()).collect()
 }
 
 fn per_second(count: u64, point: &WindowPoint) -> f64 {
@@ -217,14 +309,7 @@ mod tests {
     use super::*;
 
     fn bars(scale: Scale, values: &[f64]) -> String {
-        let gauge = Gauge {
-            label: "",
-            meaning: "",
-            value: |_, _| 0.0,
-            say: |value| value.to_string(),
-            scale,
-        };
-        gauge.bars(values).collect()
+        super::bars(&scale, values).collect()
     }
 
     #[test]
@@ -236,7 +321,7 @@ mod tests {
         assert_eq!(bars(Scale::FromZero(1.0), &[0.0, 1.0, 2.0, 4.0]), "▁▂▄█");
         assert_eq!(
             bars(Scale::FromZero(1.0), &[f64::NAN, f64::INFINITY, 1.0]),
-            "▁██"
+            " ██"
         );
     }
 

@@ -54,13 +54,19 @@ pub(super) fn draw(
         now_panel(frame, gauges, snapshot, theme);
     } else if area.width < SIDE_BY_SIDE {
         let gauges = now::ROWS / 2 + 2;
-        let time = cut::top(&mut rest, wanted.clamp(5, area.height - gauges - 7));
+        let time = cut::top(
+            &mut rest,
+            wanted.min(area.height.saturating_sub(gauges + 7)).max(5),
+        );
         let gauges = cut::top(&mut rest, gauges);
         time_panel(frame, time, app, snapshot, &threads, theme);
         now_panel(frame, gauges, snapshot, theme);
         syscalls::panel(frame, rest, app, snapshot, None, theme);
     } else {
-        let mut time = cut::top(&mut rest, wanted.clamp(now::ROWS + 2, area.height * 3 / 5));
+        let mut time = cut::top(
+            &mut rest,
+            wanted.min(area.height * 3 / 5).max(now::ROWS + 2),
+        );
         let gauges = cut::right(&mut time, SIDE);
         time_panel(frame, time, app, snapshot, &threads, theme);
         now_panel(frame, gauges, snapshot, theme);

@@ -5,7 +5,7 @@ use ratatui::{Frame, layout::Rect, style::Style, text::Line};
 use super::{
     cut,
     panel::{self, Title},
-    table::{Column, Table},
+    table::{self, Column, Table},
     theme::Theme,
 };
 use crate::{
@@ -15,32 +15,18 @@ use crate::{
 };
 use tracer_common::Nanos;
 
-const fn column(title: &'static str, width: u16, rank: u8) -> Column {
-    Column {
-        title,
-        width,
-        rank,
-        left: false,
-    }
-}
-
 const COLUMNS: [Column; 11] = [
-    column("name", 12, 0),
-    Column {
-        title: "what it does",
-        width: 18,
-        rank: 10,
-        left: true,
-    },
-    column("calls/s", 8, 2),
-    column("time", 7, 1),
-    column("calls", 7, 6),
-    column("errors", 7, 5),
-    column("inside", 8, 8),
-    column("mean", 8, 9),
-    column("p50", 8, 4),
-    column("p99", 8, 3),
-    column("max", 8, 7),
+    Column::number("name", 12, 0),
+    Column::text("what it does", 18, 10),
+    Column::number("calls/s", 8, 2),
+    Column::number("time", 7, 1),
+    Column::number("calls", 7, 6),
+    Column::number("errors", 7, 5),
+    Column::number("inside", 8, 8),
+    Column::number("mean", 8, 9),
+    Column::number("p50", 8, 4),
+    Column::number("p99", 8, 3),
+    Column::number("max", 8, 7),
 ];
 
 /// What each column means, for the help.
@@ -103,7 +89,8 @@ pub(super) fn draw(
         .and_then(|at| rows.get(at))
         .filter(|_| area.height >= 14);
     let mut table = area;
-    let below = cut::bottom(&mut table, if detail.is_some() { 5 } else { 0 });
+    let lines = detail.map_or(0, |call| if call.errnos.is_empty() { 5 } else { 6 });
+    let below = cut::bottom(&mut table, lines);
     panel(frame, table, app, snapshot, selected, theme);
     if let Some(call) = detail {
         detail_panel(frame, below, snapshot, call, theme);
@@ -121,7 +108,8 @@ pub(super) fn panel(
 ) {
     let rows = app.syscalls.rows(snapshot, app.period);
     let period = super::period(app, snapshot);
-    let mut about = vec!["time inside, not cpu".to_owned()];
+    let mut about: Vec<String> = super::at_times(snapshot, "sys_exit").into_iter().collect();
+    about.push("time inside, not cpu".to_owned());
     about.extend(super::filtered(&app.syscalls.filter));
     about.push(format!("calls/s and time: {period}"));
     about.push("the rest since attach".to_owned());
@@ -140,6 +128,11 @@ pub(super) fn panel(
         .iter()
         .fold(Nanos(0), |sum, call| sum.plus(app.period.calls(call).1));
     let length = app.period.length(snapshot);
+    let counted = snapshot
+        .syscalls
+        .iter()
+        .map(|call| app.period.calls(call).0);
+    let off = super::off_for_now(snapshot, "sys_exit", counted.max().unwrap_or(0));
     let cells = |call: &&SyscallView| {
         let (count, time) = app.period.calls(call);
         let timed = |time: Nanos| {
@@ -152,11 +145,15 @@ pub(super) fn panel(
         let cells = vec![
             sanitise(&call.name).into_owned(),
             what_it_does(&call.name).to_owned(),
-            human::rate(count, length),
+            if off {
+                NONE.to_owned()
+            } else {
+                human::rate(count, length)
+            },
             human::ratio(share(time, all)),
             human::count(call.count),
             human::count(call.errors),
-            timed(call.time.sum),
+            timed(call.inside),
             timed(mean(call)),
             timed(call.time.p50),
             timed(call.time.p99),
@@ -246,12 +243,12 @@ fn detail_panel(
         human::count(call.recent_count),
         human::duration(call.recent_time)
     );
-    let lines = [
+    let mut lines = vec![
         recent,
         format!(
             "since attach: {} calls, {failed}; {} inside, {} each",
             human::count(call.count),
-            human::duration(time.sum),
+            human::duration(call.inside),
             human::duration(mean(call))
         ),
         format!(
@@ -261,6 +258,15 @@ fn detail_panel(
             human::duration(time.max)
         ),
     ];
+    if !call.errnos.is_empty() {
+        let numbers: Vec<String> = call
+            .errnos
+            .iter()
+            .map(|&(number, count)| format!("{} {}", human::errno(number), human::count(count)))
+            .collect();
+        let line = format!("failed with: {}", numbers.join(", "));
+        lines.push(table::shortened(&line, inner.width));
+    }
     frame.render_widget(super::explanation(lines, theme), inner);
 }
 

@@ -7,7 +7,7 @@ use ratatui::{
     text::{Line, Span},
 };
 
-use super::theme::Theme;
+use super::{stack, theme::Theme};
 use crate::human::NONE;
 
 /// A column.
@@ -19,8 +19,47 @@ pub(super) struct Column {
     pub(super) width: u16,
     /// Weight: the higher, the earlier it gives way; 0 never does.
     pub(super) rank: u8,
-    /// Text, not a number. The first column is text in any case.
-    pub(super) left: bool,
+    /// What stands in it.
+    pub(super) shows: Shows,
+}
+
+/// What stands in a column. The first column is text in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shows {
+    /// A number, at the right.
+    Number,
+    /// Text. As the last column it takes what room is left.
+    Text,
+    /// The same, cut between functions.
+    Stack,
+}
+
+impl Column {
+    /// A number, or the first column.
+    pub(super) const fn number(title: &'static str, width: u16, rank: u8) -> Self {
+        Self {
+            title,
+            width,
+            rank,
+            shows: Shows::Number,
+        }
+    }
+
+    /// Text.
+    pub(super) const fn text(title: &'static str, width: u16, rank: u8) -> Self {
+        Self {
+            shows: Shows::Text,
+            ..Self::number(title, width, rank)
+        }
+    }
+
+    /// A stack in a line.
+    pub(super) const fn stack(title: &'static str, width: u16, rank: u8) -> Self {
+        Self {
+            shows: Shows::Stack,
+            ..Self::number(title, width, rank)
+        }
+    }
 }
 
 /// The first column grows up to this width; beyond that, names and numbers would stand too far apart.
@@ -28,7 +67,7 @@ const WIDEST_NAME: u16 = 28;
 
 /// A table over rows that are made when they are drawn.
 pub(super) struct Table<'a, R> {
-    /// All columns, those that do not fit included. The first takes what room is left.
+    /// All columns, those that do not fit included. The first takes what room is left, unless the last is text.
     pub(super) columns: &'a [Column],
     /// The column it is sorted by, and whether the other way round.
     pub(super) sorted: (Option<usize>, bool),
@@ -144,12 +183,22 @@ impl<R> Table<'_, R> {
             .filter_map(|&at| self.columns.get(at))
             .map(|column| column.width + 1);
         let others: u16 = widths.sum();
+        let last = shown.len().saturating_sub(1);
+        let stretches = last > 0
+            && shown
+                .last()
+                .and_then(|&at| self.columns.get(at))
+                .is_some_and(|column| column.shows != Shows::Number);
         let mut x = area.x;
         for (place, &at) in shown.iter().enumerate() {
             let (Some(column), Some(text)) = (self.columns.get(at), cells.get(at)) else {
                 continue;
             };
-            let width = if place == 0 {
+            let width = if stretches && place == 0 {
+                column.width
+            } else if stretches && place == last {
+                area.right().saturating_sub(x)
+            } else if place == 0 {
                 area.width
                     .saturating_sub(others)
                     .min(WIDEST_NAME.max(column.width))
@@ -163,8 +212,13 @@ impl<R> Table<'_, R> {
             } else {
                 style
             };
-            let text = Span::styled(shortened(text, cell.width), style);
-            let line = if place == 0 || column.left {
+            let text = if column.shows == Shows::Stack {
+                stack::fitted(text, cell.width)
+            } else {
+                shortened(text, cell.width)
+            };
+            let text = Span::styled(text, style);
+            let line = if place == 0 || column.shows != Shows::Number {
                 Line::from(text)
             } else {
                 Line::from(text).right_aligned()
@@ -199,22 +253,13 @@ pub(super) fn shortened(text: &str, width: u16) -> String {
 mod tests {
     use super::*;
 
-    const fn column(title: &'static str, width: u16, rank: u8) -> Column {
-        Column {
-            title,
-            width,
-            rank,
-            left: false,
-        }
-    }
-
     #[test]
     fn columns_give_way_by_rank() {
         let columns = [
-            column("name", 8, 0),
-            column("a", 4, 1),
-            column("b", 4, 3),
-            column("c", 4, 3),
+            Column::number("name", 8, 0),
+            Column::number("a", 4, 1),
+            Column::number("b", 4, 3),
+            Column::number("c", 4, 3),
         ];
         assert_eq!(fitting(&columns, 23), [0, 1, 2, 3]);
         assert_eq!(fitting(&columns, 22), [0, 1, 2]);

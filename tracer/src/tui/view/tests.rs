@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ratatui::{Terminal, backend::TestBackend, buffer::Buffer};
 
-use super::{draw, help, now, syscalls, threads};
+use super::{cpu, draw, help, io, locks, memory, now, polls, stack, syscalls, threads, waits};
 use crate::{
     model::Snapshot,
     record::ProbeStatus,
@@ -103,6 +103,156 @@ fn syscalls_view() {
 }
 
 #[test]
+fn locks_view() {
+    let mut app = live(demo::healthy());
+    press(&mut app, "4");
+    assert_screen!("locks_80x24", app, 80, 24);
+    press(&mut app, "j");
+    assert_screen!("locks_140x45", app, 140, 45);
+    assert_screen!("locks_selected_80x24", app, 80, 24);
+    assert_screen!("locks_40x12", app, 40, 12);
+    let mut app = live(demo::troubled());
+    press(&mut app, "4jj");
+    assert_screen!("locks_trouble_80x24", app, 80, 24);
+}
+
+#[test]
+fn io_view() {
+    let mut app = live(demo::healthy());
+    press(&mut app, "6");
+    assert_screen!("io_80x24", app, 80, 24);
+    press(&mut app, "jj");
+    assert_screen!("io_140x45", app, 140, 45);
+    assert_screen!("io_selected_80x24", app, 80, 24);
+    assert_screen!("io_40x12", app, 40, 12);
+    let mut app = live(demo::troubled());
+    press(&mut app, "6");
+    assert_screen!("io_trouble_80x24", app, 80, 24);
+}
+
+#[test]
+fn memory_view() {
+    let mut app = live(demo::healthy());
+    press(&mut app, "7");
+    assert_screen!("memory_80x24", app, 80, 24);
+    press(&mut app, "j");
+    assert_screen!("memory_140x45", app, 140, 45);
+    assert_screen!("memory_selected_80x24", app, 80, 24);
+    assert_screen!("memory_40x12", app, 40, 12);
+}
+
+#[test]
+fn cpu_view() {
+    let mut app = live(demo::healthy());
+    press(&mut app, "9");
+    assert_screen!("cpu_80x24", app, 80, 24);
+    press(&mut app, "jjjj");
+    assert_screen!("cpu_140x45", app, 140, 45);
+    assert_screen!("cpu_selected_80x24", app, 80, 24);
+    assert_screen!("cpu_40x12", app, 40, 12);
+}
+
+#[test]
+fn a_group_that_is_off_is_said_to_be() {
+    let mut light = demo::healthy();
+    (light.locks, light.long_waits) = (vec![], vec![]);
+    (light.files, light.polls, light.files_unlisted) = (vec![], vec![], 0);
+    (light.memory.calls, light.memory.by_stack) = (None, vec![]);
+    (light.cpu.samples, light.cpu.by_stack) = (0, vec![]);
+    let mut app = live(light.clone());
+    for (key, text) in [
+        ("4", "no lock was contended"),
+        ("6", "Nothing has been read, written, sent or received"),
+        ("7", "Nobody has asked the kernel for much memory"),
+        ("9", "No thread has been met running yet"),
+    ] {
+        press(&mut app, key);
+        let screen = screen(&mut app, 80, 24);
+        assert!(screen.contains(text), "{screen}");
+    }
+    for (probe, group) in [
+        ("futex_waits", "lock"),
+        ("file_calls", "io"),
+        ("memory_calls", "memory"),
+        ("cpu_sample", "sample"),
+    ] {
+        let mut probes = light.quality.probes.iter_mut();
+        let known = probes.find(|known| known.name == probe).unwrap();
+        (known.status, known.group) = (ProbeStatus::Off, group.to_owned());
+        known.why = "not asked for".to_owned();
+    }
+    let mut app = live(light.clone());
+    for (key, probe, group) in [
+        ("4", "futex_waits", "lock"),
+        ("6", "file_calls", "io"),
+        ("7", "memory_calls", "memory"),
+        ("9", "cpu_sample", "sample"),
+    ] {
+        press(&mut app, key);
+        let screen = screen(&mut app, 140, 24);
+        let off = format!("the probe {probe} is off (not asked for). `--with {group}`");
+        assert!(screen.contains(&off), "{screen}");
+    }
+    press(&mut app, "4");
+    assert_screen!("locks_off_80x24", app, 80, 24);
+    press(&mut app, "7");
+    assert_screen!("memory_off_80x24", app, 80, 24);
+    press(&mut app, "9");
+    assert_screen!("cpu_off_80x24", app, 80, 24);
+    light
+        .quality
+        .probes
+        .retain(|known| known.name == "sched_switch");
+    let mut app = live(light);
+    press(&mut app, "4");
+    let screen = screen(&mut app, 80, 24);
+    assert!(screen.contains("this session has no probe"), "{screen}");
+}
+
+#[test]
+fn what_is_switched_off_for_now_is_not_0() {
+    let mut off = demo::troubled();
+    for probe in &mut off.quality.probes {
+        if ["sys_exit", "file_calls", "memory_calls", "futex_waits"].contains(&probe.name.as_str())
+        {
+            probe.status = ProbeStatus::Degraded;
+            probe.why =
+                "off 25 % of the time since it was first switched off, to keep --max-overhead 5%"
+                    .to_owned();
+        }
+    }
+    for call in &mut off.syscalls {
+        (call.recent_count, call.recent_time) = (0, Nanos(0));
+    }
+    for file in &mut off.files {
+        (file.recent_calls, file.recent_bytes) = (0, 0);
+    }
+    for point in off.history.iter_mut().rev().take(5) {
+        point.syscalls = 0;
+    }
+    let mut app = live(off);
+    assert_screen!("off_for_now_80x24", app, 80, 24);
+    press(&mut app, "6");
+    let screen = screen(&mut app, 80, 24);
+    assert!(!screen.contains("0 B/s"), "{screen}");
+}
+
+#[test]
+fn the_help_says_why_a_probe_is_degraded() {
+    let mut app = live(demo::troubled());
+    assert!(screen(&mut app, 140, 45).contains("degraded 1"));
+    press(&mut app, "?");
+    let screen = screen(&mut app, 140, 45);
+    for text in [
+        "file_calls",
+        "degraded: off 41 %",
+        "refused: the kernel has",
+    ] {
+        assert!(screen.contains(text), "{screen}");
+    }
+}
+
+#[test]
 fn the_end_of_the_target() {
     let mut app = live(demo::exited());
     app.update(Msg::SessionEnded);
@@ -148,6 +298,28 @@ fn help_popup() {
     assert_screen!("help_80x24", app, 80, 24);
     app.update(Msg::Key(Key::PageDown));
     assert_screen!("help_80x24_below", app, 80, 24);
+}
+
+#[test]
+fn the_help_begins_with_what_is_on_the_screen() {
+    for (key, heading) in [
+        ("3", "Threads"),
+        ("4", "Locks"),
+        ("5", "System calls"),
+        ("6", "I/O: descriptors"),
+        ("7", "Memory"),
+        ("9", "CPU"),
+    ] {
+        let mut app = live(demo::healthy());
+        press(&mut app, key);
+        press(&mut app, "?");
+        let screen = screen(&mut app, 80, 24);
+        let first = screen.lines().nth(1).unwrap();
+        assert_eq!(first.trim_matches(['│', ' ']), heading);
+    }
+    let mut app = live(demo::troubled());
+    press(&mut app, "4?");
+    assert_screen!("help_locks_trouble_140x45", app, 140, 45);
 }
 
 #[test]
@@ -237,6 +409,30 @@ fn hostile() -> Snapshot {
     for call in &mut snapshot.syscalls {
         (call.count, call.recent_count, call.recent_time) = (u64::MAX, u64::MAX, Nanos(u64::MAX));
     }
+    for lock in &mut snapshot.locks {
+        (lock.recent_waits, lock.recent_time) = (u64::MAX, Nanos(u64::MAX));
+        (lock.wait.count, lock.wait.sum, lock.address) = (u64::MAX, Nanos(u64::MAX), u64::MAX);
+        for party in lock.waiters.iter_mut().chain(&mut lock.wakers) {
+            party.name = "日本語\u{202e}\x1b[2J".repeat(4);
+        }
+    }
+    for file in &mut snapshot.files {
+        file.name = "日本語\u{202e}\x1b[2J".repeat(40);
+        (file.reads, file.writes, file.recent_bytes) = (u64::MAX, u64::MAX, u64::MAX);
+        (file.read_bytes, file.write_bytes) = (u64::MAX, u64::MAX);
+    }
+    for poll in &mut snapshot.polls {
+        (poll.waits, poll.events) = (0, u64::MAX);
+    }
+    for row in &mut snapshot.cpu.by_stack {
+        row.samples = u64::MAX;
+    }
+    snapshot.cpu.quota_millicpus = Some(u32::MAX);
+    snapshot.memory.rss_slope = Some(f64::INFINITY);
+    snapshot.memory.pressure_some = Some(f64::NAN);
+    for level in &mut snapshot.in_flight {
+        (level.now, level.mean) = (u64::MAX, f64::NAN);
+    }
     snapshot.history.truncate(1);
     snapshot.history[0].length = Nanos(0);
     snapshot.window = Nanos(0);
@@ -261,7 +457,7 @@ fn every_size_is_drawn() {
         replay(transport),
     ];
     let sizes = || (0..=60).flat_map(|columns| (0..=30).map(move |rows| (columns, rows)));
-    for keys in ["1j", "3j", "5j", "?", "q/x"] {
+    for keys in ["1j", "3j", "4j", "5j", "6j", "7j", "9j", "?", "q/x"] {
         press(&mut every, keys);
         for (columns, rows) in sizes() {
             drawn(&mut every, columns, rows);
@@ -294,10 +490,40 @@ fn what_the_target_calls_itself_cannot_drive_the_terminal() {
     for probe in &mut snapshot.quality.probes {
         probe.why = "\x1b[2J".to_owned();
     }
+    for lock in &mut snapshot.locks {
+        for party in lock.waiters.iter_mut().chain(&mut lock.wakers) {
+            party.name = "\x1b[31m".to_owned();
+        }
+    }
+    for wait in &mut snapshot.long_waits {
+        wait.thread = "\x1b[31m".to_owned();
+    }
+    for file in &mut snapshot.files {
+        (file.kind, file.name) = ("so\x1bcket".to_owned(), "/\u{202e}\x1b[2J".to_owned());
+    }
+    let evil = crate::record::SymbolMeta {
+        module: "/\x1b[2J".to_owned(),
+        frames: vec![crate::record::FrameMeta {
+            function: "a\x1b[2Jb".to_owned(),
+            file: "\x1b[2J".to_owned(),
+            line: 1,
+        }],
+        ..Default::default()
+    };
+    let evil = vec![Arc::new(evil)];
+    for row in &mut snapshot.cpu.by_stack {
+        (row.stack, row.kernel_stack) = (evil.clone(), evil.clone());
+    }
+    for row in &mut snapshot.memory.by_stack {
+        row.stack = evil.clone();
+    }
+    for lock in &mut snapshot.locks {
+        (lock.stack, lock.waker_stack) = (evil.clone(), evil.clone());
+    }
     snapshot.session.profile = "\x1b[1m".to_owned();
     let mut app = live(snapshot);
     app.options.title = "\x1b[7m".to_owned();
-    for keys in ["1j", "3j", "5j", "/\u{202e}"] {
+    for keys in ["1j", "3j", "4j", "5j", "6j", "7j", "9j", "/\u{202e}"] {
         press(&mut app, keys);
         for (columns, rows) in [(40, 12), (80, 24), (140, 45)] {
             let screen = screen(&mut app, columns, rows);
@@ -327,11 +553,22 @@ fn without_colours_no_colour_is_used() {
 fn every_number_is_explained_by_the_help() {
     let mut app = live(demo::healthy());
     press(&mut app, "?");
-    let text = screen(&mut app, 80, 200);
-    assert_eq!(help::overflow(&app, 80, 200), 0);
+    let text = screen(&mut app, 80, 400);
+    assert_eq!(help::overflow(&app, 80, 400), 0);
     let labels = now::meanings()
         .chain(threads::MEANINGS)
-        .chain(syscalls::MEANINGS);
+        .chain(locks::MEANINGS)
+        .chain(waits::MEANINGS)
+        .chain([stack::MEANING])
+        .chain(syscalls::MEANINGS)
+        .chain(io::MEANINGS)
+        .chain(polls::MEANINGS)
+        .chain(memory::FACTS)
+        .chain(memory::CALLS_MEANINGS)
+        .chain(memory::STACKS_MEANINGS)
+        .chain(cpu::FACTS)
+        .chain(cpu::FUNCTION_MEANINGS)
+        .chain(cpu::STACKS_MEANINGS);
     for (label, meaning) in labels {
         let first = meaning.split(' ').take(3).collect::<Vec<_>>().join(" ");
         assert!(

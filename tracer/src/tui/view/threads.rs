@@ -26,8 +26,10 @@ enum Shows {
     Tid,
     Pid,
     Now,
+    WaitsOn,
     /// Share of time in these states.
     Share(&'static [State]),
+    ReadyMax,
     Wall,
     Voluntary,
     Involuntary,
@@ -38,18 +40,19 @@ enum Shows {
 struct Spec(&'static str, u16, u8, Shows);
 
 /// All columns. A state no thread has been in gives way before the others.
-const SPECS: [Spec; 20] = {
+const SPECS: [Spec; 22] = {
     use Shows as S;
     [
         Spec("name", 15, 0, S::Name),
         Spec("tid", 7, 1, S::Tid),
-        Spec("pid", 7, 14, S::Pid),
-        Spec("now", 9, 13, S::Now),
+        Spec("pid", 7, 15, S::Pid),
+        Spec("now", 9, 14, S::Now),
+        Spec("waits on", 9, 14, S::WaitsOn),
         Spec("cpu", 5, 2, S::Share(&[State::ON_CPU])),
         Spec("runq", 5, 3, S::Share(&[State::RUNNABLE])),
-        Spec("preem", 5, 8, S::Share(&[State::PREEMPTED])),
-        Spec("quota", 5, 19, S::Share(&[State::THROTTLED])),
-        Spec("fault", 5, 11, S::Share(&[State::PAGE_FAULT])),
+        Spec("preem", 5, 13, S::Share(&[State::PREEMPTED])),
+        Spec("quota", 5, 4, S::Share(&[State::THROTTLED])),
+        Spec("fault", 5, 12, S::Share(&[State::PAGE_FAULT])),
         Spec("disk", 5, 6, S::Share(&[State::DISK])),
         Spec("net", 5, 7, S::Share(&[State::NETWORK])),
         Spec("futex", 5, 4, S::Share(&[State::FUTEX])),
@@ -61,23 +64,29 @@ const SPECS: [Spec; 20] = {
         ),
         Spec("epoll", 5, 5, S::Share(&[State::EPOLL])),
         Spec("sleep", 5, 9, S::Share(&[State::SLEEP])),
-        Spec("?", 5, 12, S::Share(&[State::UNKNOWN])),
-        Spec("wall", 7, 15, S::Wall),
-        Spec("vol", 6, 16, S::Voluntary),
-        Spec("invol", 6, 17, S::Involuntary),
-        Spec("migr", 6, 18, S::Migrations),
+        Spec("?", 5, 11, S::Share(&[State::UNKNOWN])),
+        Spec("runq max", 8, 13, S::ReadyMax),
+        Spec("wall", 7, 16, S::Wall),
+        Spec("vol", 6, 17, S::Voluntary),
+        Spec("invol", 6, 18, S::Involuntary),
+        Spec("migr", 6, 19, S::Migrations),
     ]
 };
 
 /// What columns mean, for the help. Those of states are explained with the bars.
-pub(super) const MEANINGS: [(&str, &str); 11] = [
+pub(super) const MEANINGS: [(&str, &str); 13] = [
     ("name", "its name; ×N: so many ended threads of that name"),
     ("tid", "thread id"),
     ("pid", "its process, when several are traced"),
     ("now", "what it was doing when it was last read"),
+    (
+        "waits on",
+        "the end of a futex's address (see locks), or a descriptor",
+    ),
     ("cpu … ?", "share of its time in each state, as in the bars"),
     ("runq", "here: woken, waiting for a CPU"),
     ("preem", "preempted: taken off its CPU, waiting again"),
+    ("runq max", "the longest it was ready and got no CPU"),
     ("wall", "time accounted: since attach, or since it began"),
     ("vol", "context switches because it waited (voluntary)"),
     ("invol", "those because another had to run (involuntary)"),
@@ -101,7 +110,7 @@ pub(super) fn draw(
         .and_then(|at| rows.get(at))
         .filter(|_| area.height >= 14);
     let mut table = area;
-    let below = cut::bottom(&mut table, if detail.is_some() { 5 } else { 0 });
+    let below = cut::bottom(&mut table, if detail.is_some() { 6 } else { 0 });
     table_panel(frame, table, app, snapshot, &rows, selected, theme);
     if let Some(thread) = detail {
         detail_panel(frame, below, snapshot, thread, theme);
@@ -126,21 +135,12 @@ fn table_panel(
     let specs: Vec<&Spec> = SPECS
         .iter()
         .filter(|Spec(_, _, _, shows)| !matches!(shows, Shows::Pid) || snapshot.processes.len() > 1)
-        // The kernel side does not tell this one apart yet, and what is not measured is not 0.
-        .filter(|Spec(_, _, _, shows)| {
-            !matches!(shows, Shows::Share(states @ [State::THROTTLED]) if absent(states))
-        })
         .collect();
     let columns: Vec<Column> = specs
         .iter()
         .map(|&&Spec(title, width, rank, shows)| {
             let gives_way = matches!(shows, Shows::Share(states) if absent(states));
-            Column {
-                title,
-                width,
-                rank: if gives_way { ABSENT + rank } else { rank },
-                left: false,
-            }
+            Column::number(title, width, if gives_way { ABSENT + rank } else { rank })
         })
         .collect();
     let mut about = vec![super::period(app, snapshot)];
@@ -206,6 +206,8 @@ fn cell(shows: Shows, thread: &ThreadView, times: &ThreadTimes) -> String {
             Life::Alive => bands::word(thread.state).to_owned(),
             Life::Ended | Life::Folded(_) => "ended".to_owned(),
         },
+        Shows::WaitsOn => waits_on(thread).unwrap_or_else(|| NONE.to_owned()),
+        Shows::ReadyMax => human::duration(thread.ready_max),
         Shows::Share(states) => {
             let part = states
                 .iter()
@@ -221,6 +223,43 @@ fn cell(shows: Shows, thread: &ThreadView, times: &ThreadTimes) -> String {
         Shows::Involuntary => human::count(thread.times.involuntary),
         Shows::Migrations => human::count(thread.times.migrations),
     }
+}
+
+/// The futex or the descriptor it waits on at this moment.
+fn waits_on(thread: &ThreadView) -> Option<String> {
+    match (thread.waiting_on, thread.state) {
+        (0, _) => None,
+        (address, State::FUTEX) => Some(human::short_address(address)),
+        (fd, _) => Some(format!("fd {fd}")),
+    }
+}
+
+/// The same in words: what is known of the futex or the descriptor.
+fn waits_on_in_words(thread: &ThreadView, snapshot: &Snapshot) -> Option<String> {
+    let on = waits_on(thread)?;
+    if thread.state == State::FUTEX {
+        let lock = snapshot
+            .locks
+            .iter()
+            .find(|lock| Some(lock.pid) == thread.pid && lock.address == thread.waiting_on)?;
+        return Some(match lock.wakers.first() {
+            Some(waker) if waker.name.is_empty() => {
+                format!("{on}, most often woken by {}", waker.tid.0)
+            }
+            Some(waker) => format!("{on}, most often woken by {}", sanitise(&waker.name)),
+            None => format!("{on}, which no thread has woken yet"),
+        });
+    }
+    let file = snapshot
+        .files
+        .iter()
+        .find(|file| Some(file.pid) == thread.pid && u64::from(file.fd) == thread.waiting_on);
+    let what = file.map(|file| format!("{} {}", file.kind, file.name));
+    let what = what.map(|what| sanitise(what.trim()).into_owned());
+    Some(match what.filter(|what| !what.is_empty()) {
+        Some(what) => format!("{on} ({what})"),
+        None => on,
+    })
 }
 
 fn population(rows: &[&ThreadView]) -> String {
@@ -284,7 +323,11 @@ fn detail_panel(
         (None, _) => {}
     }
     match thread.life {
-        Life::Alive => about.push(format!("now: {}", bands::word(thread.state))),
+        Life::Alive => {
+            let on = waits_on_in_words(thread, snapshot).or_else(|| waits_on(thread));
+            let on = on.map_or(String::new(), |on| format!(" on {on}"));
+            about.push(format!("now: {}{on}", bands::word(thread.state)));
+        }
         Life::Ended => about.push("ended".to_owned()),
         Life::Folded(threads) => about.push(format!(
             "{} ended threads of this name",
@@ -307,10 +350,14 @@ fn detail_panel(
         ),
         format!("all {}: {}", human::duration(thread.wall), parts(times)),
         format!(
-            "{} voluntary and {} involuntary context switches, {} migrations",
-            human::count(times.voluntary),
-            human::count(times.involuntary),
+            "longest wait for a CPU: {}; on CPUs other than before {} times",
+            human::duration(thread.ready_max),
             human::count(times.migrations)
+        ),
+        format!(
+            "context switches: {} to wait (voluntary), {} to let others run",
+            human::count(times.voluntary),
+            human::count(times.involuntary)
         ),
     ];
     let lines: Vec<Line<'_>> = lines
