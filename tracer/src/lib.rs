@@ -15,5 +15,6 @@ pub mod record;
 pub mod recording;
 pub mod report;
 pub mod source;
+pub mod symbol;
 pub mod target;
 pub mod tui;

@@ -11,7 +11,7 @@ use crate::{
     bpf::{
         self, Kernel, LoadError,
         kernel::{self, OLDEST},
-        probes::PROBES,
+        probes::{Group, PROBES},
     },
     record::{ProbeMeta, ProbeStatus},
     target::{process, sys},
@@ -188,6 +188,7 @@ impl Diagnosis {
     fn try_to_load(&mut self, arguments: &Arguments) {
         let options = bpf::Options {
             btf: arguments.btf.clone(),
+            groups: Group::ALL.to_vec(),
             ..bpf::Options::default()
         };
         let (probes, why) = match Kernel::load(&options) {
