@@ -12,6 +12,7 @@ use std::{env, fmt::Display, process::ExitCode};
 
 use anyhow::Result;
 
+mod bench;
 mod build;
 mod demo;
 mod picture;
@@ -30,7 +31,7 @@ struct Command {
     run: fn(&[String]) -> Result<ExitCode>,
 }
 
-const COMMANDS: [Command; 5] = [
+const COMMANDS: [Command; 6] = [
     Command {
         usage: "setup",
         does: "install what building and testing need",
@@ -50,6 +51,11 @@ const COMMANDS: [Command; 5] = [
         usage: "test [--ci] [ARGS]",
         does: "set up, then check and test everything; ARGS go to cargo test",
         run: test::command,
+    },
+    Command {
+        usage: "bench [OPTIONS]",
+        does: "set up, build and measure what attaching costs; --help lists the options",
+        run: bench::command,
     },
     Command {
         usage: "picture",

@@ -29,7 +29,8 @@ pub(crate) fn check() -> Result<()> {
     Ok(())
 }
 
-fn is_root() -> bool {
+/// Whether this process is root's.
+pub(crate) fn is_root() -> bool {
     // The kernel gives a process's directory to its effective user.
     fs::metadata("/proc/self").is_ok_and(|facts| facts.uid() == 0)
 }

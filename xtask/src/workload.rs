@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
@@ -15,6 +15,12 @@ use anyhow::{Context, Result, bail};
 
 /// How long a program may take to say that it is ready; Node on a busy machine needs seconds.
 const START: Duration = Duration::from_secs(30);
+
+/// How long a program may take to answer. One that a tracer stops at every system call is slow.
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// How many lines are kept for a reader. Who tells its truth each second is not always listened to.
+const KEPT: usize = 8;
 
 /// How long a program may take to end after its stdin was closed.
 const END: Duration = Duration::from_secs(5);
@@ -31,8 +37,8 @@ pub(crate) struct Ready {
 /// A running workload. Dropping it ends the program.
 pub(crate) struct Workload {
     child: Child,
-    /// One line, then closed when the program's stdout is.
-    first_line: Receiver<String>,
+    /// The first lines, then closed when the program's stdout is.
+    lines: Receiver<String>,
     log: PathBuf,
 }
 
@@ -58,7 +64,7 @@ impl Workload {
             .with_context(|| format!("read from {name}"))?;
         Ok(Self {
             child,
-            first_line: first_line(stdout),
+            lines: lines(stdout),
             log: log.to_path_buf(),
         })
     }
@@ -66,7 +72,7 @@ impl Workload {
     /// Waits until the program is ready.
     pub(crate) fn ready(&self) -> Result<Ready> {
         let log = self.log.display();
-        match self.first_line.recv_timeout(START) {
+        match self.lines.recv_timeout(START) {
             Ok(line) => ready(&line)
                 .with_context(|| format!("the workload's first line is not a ready event: {line}")),
             Err(RecvTimeoutError::Timeout) => {
@@ -81,10 +87,22 @@ impl Workload {
         }
     }
 
+    /// Writes an empty line and returns the program's next line, which is the answer of a program that speaks only when
+    /// asked.
+    pub(crate) fn ask(&mut self) -> Result<String> {
+        let log = self.log.display();
+        let stdin = self.child.stdin.as_mut().context("stdin is closed")?;
+        let asked = stdin.write_all(b"\n");
+        let answer = asked
+            .ok()
+            .and_then(|()| self.lines.recv_timeout(ANSWER).ok());
+        answer.with_context(|| format!("the workload does not answer; its messages are in {log}"))
+    }
+
     /// Waits until the program has closed its stdout, which it does by ending. Says no when it takes too long.
     fn has_ended(&self) -> bool {
         loop {
-            match self.first_line.recv_timeout(END) {
+            match self.lines.recv_timeout(END) {
                 Ok(_) => {}
                 Err(RecvTimeoutError::Disconnected) => return true,
                 Err(RecvTimeoutError::Timeout) => return false,
@@ -104,16 +122,14 @@ impl Drop for Workload {
     }
 }
 
-/// The first line of `stdout`. The rest is read and dropped, so that the program never waits for us.
-fn first_line(stdout: ChildStdout) -> Receiver<String> {
-    let (sender, receiver) = mpsc::channel();
+/// The lines of `stdout`. Those that nobody takes are dropped, so that the program never waits for us.
+fn lines(stdout: ChildStdout) -> Receiver<String> {
+    let (sender, receiver) = mpsc::sync_channel(KEPT);
     thread::spawn(move || {
-        let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
-        if let Some(line) = lines.next() {
-            // Nobody listens any more when the command is ending.
-            let _ = sender.send(line);
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            // Full, or nobody listens any more because the command is ending.
+            let _ = sender.try_send(line);
         }
-        lines.for_each(drop);
     });
     receiver
 }
@@ -129,7 +145,8 @@ fn ready(line: &str) -> Option<Ready> {
     })
 }
 
-fn number<T: std::str::FromStr>(object: &str, key: &str) -> Option<T> {
+/// The number that `key` has in a JSON object without blanks.
+pub(crate) fn number<T: std::str::FromStr>(object: &str, key: &str) -> Option<T> {
     let (_, value) = object.split_once(&format!("\"{key}\":"))?;
     let end = value
         .find(|c: char| !c.is_ascii_digit())
@@ -176,6 +193,23 @@ mod tests {
         ] {
             assert_eq!(ready(line), None, "{line}");
         }
+    }
+
+    #[test]
+    fn a_workload_answers_a_line_with_a_line() -> Result<()> {
+        let directory = std::env::temp_dir().join(format!("xtask-ask-{}", std::process::id()));
+        let mut command = Command::new("sh");
+        command.args([
+            "-c",
+            r#"echo '{"event":"ready","pid":'$$'}'; n=0; while read -r line; do n=$((n+1)); echo '{"n":'$n'}'; done"#,
+        ]);
+        let mut workload = Workload::start(command, &directory.join("log"))?;
+        workload.ready()?;
+        assert_eq!(number(&workload.ask()?, "n"), Some(1));
+        assert_eq!(number(&workload.ask()?, "n"), Some(2));
+        drop(workload);
+        fs::remove_dir_all(directory)?;
+        Ok(())
     }
 
     #[test]

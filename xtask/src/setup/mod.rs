@@ -27,6 +27,11 @@ pub(crate) fn command(arguments: &[String]) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Installs one package that only some command needs.
+pub(crate) fn install(workspace: &Workspace, package: &str) -> Result<()> {
+    Apt::new(workspace).install(package, &[package])
+}
+
 /// Checks everything before it fails, so that one run tells all that is missing.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let mut apt = Apt::new(workspace);

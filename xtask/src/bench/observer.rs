@@ -1,0 +1,171 @@
+//! Who observes: the tracer with each of its profiles, and the programs that people use today.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use xtask::tool::{self, Version};
+
+use super::{child::Child, process, wait};
+use crate::workspace::Workspace;
+
+/// How long an observer may take to attach; `bpftrace` compiles its program first.
+const ATTACH: Duration = Duration::from_secs(30);
+
+/// How long the hooks of a program that sleeps must stand still.
+const SETTLED: Duration = Duration::from_millis(500);
+
+/// And those of one that does not, because it is busy with what comes in.
+const SETTLED_BUSY: Duration = Duration::from_secs(2);
+
+/// One row of the table.
+pub(crate) struct Observer {
+    pub(crate) name: &'static str,
+    /// How its row in the results is called.
+    pub(crate) shown: &'static str,
+    /// The program; none means the tracer.
+    program: Option<Foreign>,
+    /// `{pid}` stands for the target, `{file}` for a file of its own.
+    arguments: &'static [&'static str],
+    attached: Attached,
+}
+
+struct Foreign {
+    name: &'static str,
+    package: &'static str,
+}
+
+/// How to know that a program has attached.
+enum Attached {
+    /// It prints a line that begins with this.
+    Says(&'static str),
+    /// The kernel names it as the tracer of every thread.
+    Stops,
+    /// Neither it nor the kernel says so, but the number of its perf events and BPF links is not zero and stands still.
+    Hooks,
+}
+
+// A histogram of durations for each system call, the least that a script for this can do.
+const HISTOGRAM: &str = "tracepoint:raw_syscalls:sys_enter /pid == {pid}/ { @start[tid] = nsecs; } \
+    tracepoint:raw_syscalls:sys_exit /@start[tid]/ { @ns[args->id] = hist(nsecs - @start[tid]); delete(@start[tid]); }";
+
+const fn foreign(name: &'static str, package: &'static str) -> Option<Foreign> {
+    Some(Foreign { name, package })
+}
+
+const TRACING: Attached = Attached::Says("tracing ");
+
+// One line an observer, so that it reads as the table it is.
+#[rustfmt::skip]
+pub(crate) const OBSERVERS: [Observer; 8] = [
+    Observer { name: "light", shown: "tracer, `light`", program: None, arguments: &["record", "-p", "{pid}", "--profile", "light", "-o", "{file}"], attached: TRACING },
+    Observer { name: "default", shown: "tracer, `default`", program: None, arguments: &["record", "-p", "{pid}", "--profile", "default", "-o", "{file}"], attached: TRACING },
+    Observer { name: "full", shown: "tracer, `full`", program: None, arguments: &["record", "-p", "{pid}", "--profile", "full", "-o", "{file}"], attached: TRACING },
+    Observer { name: "strace", shown: "`strace -c -f -p`", program: foreign("strace", "strace"), arguments: &["-c", "-f", "-p", "{pid}"], attached: Attached::Stops },
+    Observer { name: "perf-trace", shown: "`perf trace -s -p`", program: foreign("perf", "linux-perf"), arguments: &["trace", "-s", "-p", "{pid}"], attached: Attached::Hooks },
+    Observer { name: "bpftrace", shown: "`bpftrace`, histogram per call", program: foreign("bpftrace", "bpftrace"), arguments: &["-e", HISTOGRAM], attached: Attached::Hooks },
+    Observer { name: "syscount", shown: "`syscount -L -p`", program: foreign("syscount", "libbpf-tools"), arguments: &["-L", "-p", "{pid}"], attached: Attached::Hooks },
+    Observer { name: "offcputime", shown: "`offcputime -p`", program: foreign("offcputime", "libbpf-tools"), arguments: &["-p", "{pid}"], attached: Attached::Hooks },
+];
+
+impl Observer {
+    pub(crate) fn is_tracer(&self) -> bool {
+        self.program.is_none()
+    }
+
+    /// The package that has the program, if the program is not here.
+    pub(crate) fn missing_package(&self) -> Option<&'static str> {
+        let program = self.program.as_ref()?;
+        tool::find(program.name)
+            .is_none()
+            .then_some(program.package)
+    }
+
+    /// The version, of a foreign program that says so.
+    pub(crate) fn version(&self) -> Option<Version> {
+        // Which all of libbpf-tools have said since they exist.
+        const NO_VERSION: Version = Version::new(0, 1, 0);
+        let version = tool::version_of(&tool::find(self.program.as_ref()?.name)?);
+        version.filter(|version| *version != NO_VERSION)
+    }
+
+    /// The recording that the tracer leaves in `logs`.
+    pub(crate) fn recording(&self, logs: &Path) -> PathBuf {
+        logs.join(format!("{}.mcap", self.name))
+    }
+
+    /// Starts it on process `pid` and waits until it has attached. Its output goes to `logs`.
+    pub(crate) fn attach(&self, workspace: &Workspace, pid: u32, logs: &Path) -> Result<Child> {
+        let program = match &self.program {
+            None => workspace.agent(),
+            Some(foreign) => tool::find(foreign.name)
+                .with_context(|| format!("{} is not installed", foreign.name))?,
+        };
+        let file = self.recording(logs);
+        if file.exists() {
+            fs::remove_file(&file).with_context(|| format!("remove {}", file.display()))?;
+        }
+        let mut command = Command::new(program);
+        for argument in self.arguments {
+            let argument = argument.replace("{pid}", &pid.to_string());
+            command.arg(argument.replace("{file}", &file.to_string_lossy()));
+        }
+        let mut child = Child::start(command, &logs.join(format!("{}.log", self.name)))?;
+        let mut hooks = Hooks::default();
+        let attached = wait::until(ATTACH, || {
+            if let Some(status) = child.ended()? {
+                bail!(
+                    "it ended with {status}\n{}",
+                    crate::quiet::tail(&child.printed())
+                );
+            }
+            let attached = match self.attached {
+                Attached::Says(start) => {
+                    let printed = child.printed();
+                    printed.lines().any(|line| line.starts_with(start))
+                }
+                Attached::Stops => process::is_traced_by(pid, child.pid())?,
+                Attached::Hooks => hooks.are_settled(child.pid()),
+            };
+            Ok(attached.then_some(()))
+        })?;
+        if attached.is_none() {
+            bail!(
+                "it had not attached after {} s\n{}",
+                ATTACH.as_secs(),
+                crate::quiet::tail(&child.printed())
+            );
+        }
+        Ok(child)
+    }
+}
+
+/// What was seen of a program's hooks so far.
+#[derive(Default)]
+struct Hooks {
+    count: usize,
+    since: Option<std::time::Instant>,
+}
+
+impl Hooks {
+    fn are_settled(&mut self, pid: u32) -> bool {
+        let now = wait::now();
+        let count = process::hooks(pid);
+        if count != self.count {
+            self.count = count;
+            self.since = Some(now);
+        }
+        // Attaching sleeps uninterruptibly where it sleeps at all, so who sleeps otherwise waits for results.
+        let settled = if process::is_asleep(pid) {
+            SETTLED
+        } else {
+            SETTLED_BUSY
+        };
+        self.since
+            .is_some_and(|since| count > 0 && now - since >= settled)
+    }
+}
