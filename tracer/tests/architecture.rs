@@ -29,6 +29,7 @@ const EVERYTHING: &[&str] = &[
     "recording",
     "report",
     "source",
+    "symbol",
     "target",
     "tui",
 ];
@@ -41,7 +42,7 @@ const TABLE: &[Row] = &[
     },
     Row {
         module: "human",
-        may_use: &[],
+        may_use: &["record", "symbol"],
         owns: &[],
     },
     Row {
@@ -53,6 +54,11 @@ const TABLE: &[Row] = &[
         module: "target",
         may_use: &[],
         owns: &["procfs", "rustix"],
+    },
+    Row {
+        module: "symbol",
+        may_use: &["target"],
+        owns: &["blazesym", "procfs", "rustix"],
     },
     Row {
         module: "bpf",
@@ -92,6 +98,7 @@ const TABLE: &[Row] = &[
             "record",
             "recording",
             "source",
+            "symbol",
             "target",
             "tui",
         ],

@@ -187,8 +187,17 @@ fn it_starts_explains_itself_follows_a_resize_and_quits() {
         !screen.contents().contains("Help")
     });
 
-    screen.press("3");
-    screen.wait_for("invol");
+    for (key, title) in [
+        ("3", "runq max"),
+        ("4", "who waits"),
+        ("5", "what it does"),
+        ("6", "Waiting for events"),
+        ("7", "Who asks for memory"),
+        ("9", "CPUs"),
+    ] {
+        screen.press(key);
+        screen.wait_for(title);
+    }
     screen.press("1");
     screen.press(" ");
     screen.wait_for("‖");

@@ -13,7 +13,7 @@ use ratatui::{Terminal, backend::TestBackend};
 use strategy::records;
 use tracer::{
     model::{Model, Snapshot},
-    record::{Record, Sample, ThreadSample},
+    record::{CounterKey, CounterSample, Record, Sample, ThreadSample},
     report::{self, Report},
     tui::{
         Options,
@@ -21,7 +21,10 @@ use tracer::{
         view,
     },
 };
-use tracer_common::{Edge, Nanos, Pid, State, SyscallNr, ThreadRow, Tid};
+use tracer_common::{
+    Edge, Nanos, Pid, State, SyscallNr, Table as _, ThreadRow, Tid,
+    table::{FileKey, FileRow, Files},
+};
 
 fn fold(records: &[Record]) -> Snapshot {
     let mut model = Model::new();
@@ -32,7 +35,7 @@ fn fold(records: &[Record]) -> Snapshot {
 fn edges() -> impl Strategy<Value = Edge> {
     prop_oneof![
         Just(Edge::SwitchIn),
-        Just(Edge::Wakeup),
+        prop_oneof![Just(State::RUNNABLE), Just(State::THROTTLED)].prop_map(Edge::Wakeup),
         (3..12u8).prop_map(|state| Edge::SwitchOut(State(state))),
     ]
 }
@@ -77,6 +80,44 @@ proptest! {
     }
 
     #[test]
+    fn rows_sum_up_whenever_they_are_forgotten_and_whenever_the_clock_ticks(
+        steps in vec((0..3u32, 0..1_000u64, any::<bool>(), any::<bool>()), 0..100),
+    ) {
+        let mut rows = [FileRow::default(); 3];
+        let mut total = [0; 3];
+        let mut all = Vec::new();
+        let mut seconds = 0;
+        for (fd, bytes, last, tick) in steps {
+            let row = &mut rows[fd as usize];
+            row.reads += 1;
+            row.read_bytes += bytes;
+            total[fd as usize] += bytes;
+            let words = [(0, row.reads), (1, row.read_bytes)];
+            all.push(Record::Sample(Sample::Counter(CounterSample {
+                table: Files::NUMBER,
+                key: CounterKey::of(&FileKey { pid: Pid(1), fd }),
+                words: words.into_iter().filter(|&(_, word)| word != 0).collect(),
+                last,
+            })));
+            if last {
+                *row = FileRow::default();
+            }
+            if tick {
+                seconds += 1;
+                all.push(Record::Tick(Nanos(seconds)));
+            }
+        }
+        all.push(Record::Tick(Nanos(seconds + 1)));
+        let got = fold(&all);
+        prop_assert_eq!(got.quality.inconsistent, 0);
+        for view in &got.files {
+            prop_assert_eq!(view.read_bytes, total[view.fd as usize]);
+        }
+        let listed: u64 = got.files.iter().map(|view| view.read_bytes).sum();
+        prop_assert_eq!(listed, total.iter().sum::<u64>());
+    }
+
+    #[test]
     fn busy_and_waiting_time_is_wall_time_whenever_the_clock_ticks(
         steps in vec((edges(), 1..5_000_000u64, any::<bool>()), 0..200),
     ) {
@@ -86,7 +127,7 @@ proptest! {
         let mut all = Vec::new();
         let sample = |at: Nanos, row: &ThreadRow| {
             let times = row.times_at(at);
-            Record::Sample(Sample::Thread(ThreadSample { at, pid, tid, first, state: row.state(), times }))
+            Record::Sample(Sample::Thread(ThreadSample { at, pid, tid, first, state: row.state(), times, ..ThreadSample::default() }))
         };
         for (edge, later, tick) in steps {
             at = at.plus(Nanos(later));

@@ -8,6 +8,7 @@
 )]
 
 use std::{
+    collections::BTreeMap,
     io::{BufRead as _, BufReader, Write as _},
     path::PathBuf,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
@@ -19,11 +20,11 @@ use serde_json::Value;
 use tracer::{
     bpf,
     model::{Model, Snapshot},
-    record::Record,
+    record::{CounterKey, CounterSample, Record, Sample},
     source::live::{Live, Options},
     target::sys,
 };
-use tracer_common::{Nanos, Pid};
+use tracer_common::{LossReason, Nanos, Pid, Table};
 
 /// Held by a test on the kernel: they measure, so one runs at a time.
 pub struct Kernel(#[expect(dead_code, reason = "held, not read")] MutexGuard<'static, ()>);
@@ -200,16 +201,71 @@ impl ByHand {
             follow_children: true,
             interval: Nanos(1_000_000_000),
             profile: "default".into(),
+            max_overhead: None,
         };
         let live = Live::attach(&[pid], options, &mut records).unwrap();
         Self { live, records }
     }
 
-    /// Detaches and gives what the model says of it all.
-    pub fn finish(mut self) -> Snapshot {
-        self.live.finish(&mut self.records);
-        fold(&self.records)
+    /// Reads the counters and closes a window.
+    pub fn tick(&mut self) {
+        self.live.tick(&mut self.records);
     }
+
+    /// Detaches and gives what the model says of it all.
+    pub fn finish(self) -> Snapshot {
+        fold(&self.records())
+    }
+
+    /// Detaches and gives all records.
+    pub fn records(mut self) -> Vec<Record> {
+        let _ = self.live.finish(&mut self.records);
+        self.records
+    }
+}
+
+/// The rows of one table as the records have them, those that were forgotten and came back summed up word by word.
+pub fn rows<T: Table>(records: &[Record]) -> BTreeMap<T::Key, T::Row> {
+    let mut sums: BTreeMap<CounterKey, (BTreeMap<u32, u64>, CounterSample)> = BTreeMap::new();
+    for record in records {
+        let Record::Sample(Sample::Counter(sample)) = record else {
+            continue;
+        };
+        if sample.table != T::NUMBER {
+            continue;
+        }
+        let (before, now) = sums.entry(sample.key).or_default();
+        if sample.last {
+            for &(place, word) in &sample.words {
+                *before.entry(place).or_default() += word;
+            }
+            *now = CounterSample::default();
+        } else {
+            now.clone_from(sample);
+        }
+    }
+    sums.into_iter()
+        .map(|(key, (mut words, now))| {
+            for (place, word) in now.words {
+                *words.entry(place).or_default() += word;
+            }
+            let sum = CounterSample {
+                words: words.into_iter().collect(),
+                ..CounterSample::default()
+            };
+            (key.read(), sum.row())
+        })
+        .collect()
+}
+
+/// What was lost for one reason.
+pub fn lost(snapshot: &Snapshot, reason: LossReason) -> u64 {
+    snapshot
+        .quality
+        .lost
+        .iter()
+        .find(|(lost, _)| *lost == reason)
+        .map_or(0, |&(_, count)| count)
 }
 
 pub fn fold(records: &[Record]) -> Snapshot {

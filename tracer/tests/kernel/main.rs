@@ -6,7 +6,15 @@
     reason = "a test fails by panicking, and says what it ran"
 )]
 
+#[path = "../common/mod.rs"]
 mod common;
+
+mod bounds;
+mod cpu;
+mod governor;
+mod io;
+mod locks;
+mod memory;
 
 use common::{ByHand, Workload, assert_close, fold, kernel_test, number};
 use tracer::{
@@ -33,6 +41,22 @@ fn thread(snapshot: &Snapshot, tid: u64) -> &ThreadView {
         .unwrap_or_else(|| panic!("no thread {tid:?}"))
 }
 
+/// Threads and system calls, and none of the events that threads cause besides their life.
+fn only_calls() -> bpf::Options {
+    bpf::Options {
+        groups: vec![Group::Process, Group::Sched, Group::Syscall, Group::Timing],
+        ..bpf::Options::default()
+    }
+}
+
+/// Probes that are not of these groups.
+fn off_by_choice(groups: &[Group]) -> usize {
+    bpf::probes::PROBES
+        .iter()
+        .filter(|probe| !groups.contains(&probe.group))
+        .count()
+}
+
 fn assert_balanced(snapshot: &Snapshot) {
     assert_eq!(snapshot.quality.inconsistent, 0);
     for view in &snapshot.threads {
@@ -46,7 +70,11 @@ fn every_probe_loads_and_attaches() {
     let Some(_kernel) = kernel_test("every_probe_loads_and_attaches") else {
         return;
     };
-    let kernel = bpf::Kernel::load(&bpf::Options::default()).unwrap();
+    let all = bpf::Options {
+        groups: Group::ALL.to_vec(),
+        ..bpf::Options::default()
+    };
+    let kernel = bpf::Kernel::load(&all).unwrap();
     assert_eq!(kernel.probes().len(), bpf::probes::PROBES.len());
     for probe in kernel.probes() {
         assert_eq!(
@@ -117,7 +145,7 @@ fn what_finds_no_room_in_the_ring_is_counted() {
     let mut truth = Workload::truth();
     let options = bpf::Options {
         ring_bytes: Some(4096),
-        ..bpf::Options::default()
+        ..only_calls()
     };
     let mut session = ByHand::attach(truth.pid(), options);
     // Each thread sends two events, its start and its exit, and nobody takes any out meanwhile.
@@ -235,7 +263,7 @@ fn without_system_call_probes_waits_are_told_apart_all_the_same() {
         .filter(|probe| probe.status == ProbeStatus::Off)
         .map(|probe| &probe.name)
         .collect();
-    assert_eq!(off, ["sys_enter", "sys_exit"]);
+    assert_eq!(off.len(), off_by_choice(&[Group::Process, Group::Sched]));
 }
 
 #[test]
@@ -285,7 +313,7 @@ fn a_storm_of_short_threads_is_counted_to_the_last_one() {
     };
     const THREADS: u64 = 2_000;
     let mut truth = Workload::truth();
-    let mut session = ByHand::attach(truth.pid(), bpf::Options::default());
+    let mut session = ByHand::attach(truth.pid(), only_calls());
     truth.ask(&format!("threads {}", THREADS / 2));
     session.live.tick(&mut session.records);
     truth.ask(&format!("threads {}", THREADS / 2));
