@@ -398,8 +398,6 @@ impl Live {
     /// Reads every counter and closes a window.
     pub fn tick(&mut self, out: &mut Vec<Record>) {
         self.drain(out);
-        self.sample_threads(out);
-        self.sample_syscalls(out);
         self.sample_tables(out);
         let pids: Vec<Pid> = self
             .processes
@@ -408,6 +406,9 @@ impl Live {
             .map(|(&pid, _)| pid)
             .collect();
         self.holdings.tick(&pids, out);
+        // Last what has no gap: each thread's time is known up to here.
+        self.sample_threads(out);
+        self.sample_syscalls(out);
         for (&pid, process) in &mut self.processes {
             process.sample(pid, out);
         }
