@@ -477,20 +477,26 @@ fn cpu_time_and_run_queue_latency_agree_with_the_schedulers_own_books() {
     let port = service.ready["port"].to_string();
     let client = Workload::node(&["client.mjs", "--port", &port]);
     service.ask("");
-    let session = ByHand::attach(service.pid(), bpf::Options::default());
+    let mut session = ByHand::attach(service.pid(), bpf::Options::default());
+    // A tick ends with the threads, so their books are read at the same moments, whatever the machine does besides.
+    session.tick();
     let before = schedstat(service.pid().0);
+    let first = fold(&session.records);
     for _ in 0..3 {
         service.ask("");
     }
+    session.tick();
     let after = schedstat(service.pid().0);
-    let got = session.finish();
-    drop(client);
-    let ours = |states: &[State]| -> u64 {
-        got.threads
+    let got = fold(&session.records);
+    drop((session, client));
+    let sum = |snapshot: &Snapshot, states: &[State]| -> u64 {
+        snapshot
+            .threads
             .iter()
             .flat_map(|view| states.iter().map(|&state| view.times.of(state).0))
             .sum()
     };
+    let ours = |states: &[State]| sum(&got, states) - sum(&first, states);
     // The kernel takes its time when a switch begins, the tracepoint sits in its middle: some microseconds for each,
     // more when the CPU comes out of idle with cold caches. Threads with few switches are held to 2 % elsewhere.
     let switches: u64 = got
