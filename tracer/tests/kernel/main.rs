@@ -16,7 +16,7 @@ mod io;
 mod locks;
 mod memory;
 
-use common::{ByHand, Workload, assert_close, fold, kernel_test, number};
+use common::{ByHand, Workload, agrees_once, assert_close, fold, kernel_test, number};
 use tracer::{
     bpf::{self, probes::Group},
     model::{Life, Snapshot, SyscallView, ThreadView},
@@ -185,19 +185,21 @@ fn a_spinning_thread_is_on_the_cpu_as_long_as_its_own_clock_says() {
     else {
         return;
     };
-    let mut truth = Workload::truth();
-    let session = ByHand::attach(truth.pid(), bpf::Options::default());
-    let answer = truth.ask("spin-thread 400");
-    let got = session.finish();
-    assert_balanced(&got);
-    let spinner = thread(&got, number(&answer, "tid"));
-    assert_eq!(spinner.name, "spinner");
-    assert_close(
-        "on-CPU time",
-        spinner.times.of(State::ON_CPU).0,
-        number(&answer, "cpu_ns"),
-        0.02,
-    );
+    agrees_once(|| {
+        let mut truth = Workload::truth();
+        let session = ByHand::attach(truth.pid(), bpf::Options::default());
+        let answer = truth.ask("spin-thread 400");
+        let got = session.finish();
+        assert_balanced(&got);
+        let spinner = thread(&got, number(&answer, "tid"));
+        assert_eq!(spinner.name, "spinner");
+        assert_close(
+            "on-CPU time",
+            spinner.times.of(State::ON_CPU).0,
+            number(&answer, "cpu_ns"),
+            0.02,
+        );
+    });
 }
 
 #[test]
