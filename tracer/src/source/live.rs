@@ -442,9 +442,8 @@ impl Live {
         };
         for Switch { group, on } in governor.tick(spent, length) {
             if self.kernel.switch(group, on) {
-                let share = governor.off_share(group).unwrap_or(1.0);
                 let limit = self.options.max_overhead.unwrap_or_default();
-                tell_switched(&self.kernel, group, share, limit, out);
+                tell_switched(&self.kernel, governor, group, limit, out);
             }
         }
     }
@@ -684,13 +683,24 @@ impl Process {
 }
 
 /// Puts on record that the probes of a group, and those that depend on it, do not count all the time.
-fn tell_switched(kernel: &Kernel, group: Group, off: f64, limit: f64, out: &mut Vec<Record>) {
+fn tell_switched(
+    kernel: &Kernel,
+    governor: &Governor,
+    group: Group,
+    limit: f64,
+    out: &mut Vec<Record>,
+) {
     for probe in kernel.probes() {
-        let depends = Group::by_name(&probe.group)
-            .is_some_and(|own| own == group || own.needs() == Some(group));
+        let Some(own) = Group::by_name(&probe.group) else {
+            continue;
+        };
+        let depends = own == group || own.needs() == Some(group);
         if !depends || probe.status != ProbeStatus::Attached {
             continue;
         }
+        // Off with its own group, or with the one it needs.
+        let of = |group| governor.off_share(group).unwrap_or(0.0);
+        let off = of(own).max(own.needs().map_or(0.0, of));
         let mut probe = probe.clone();
         probe.status = ProbeStatus::Degraded;
         probe.why = format!(
