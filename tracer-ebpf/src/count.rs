@@ -49,12 +49,20 @@ pub(crate) fn thread(pid: Pid, tid: Tid) -> Option<&'static mut ThreadRow> {
     if let Some(row) = existing_thread(tid) {
         return Some(row);
     }
-    let Target { since, .. } = target(pid)?;
-    start_thread(
-        tid,
-        &ThreadRow::new(pid, since, State::UNKNOWN, SyscallNr::UNSEEN),
-    );
+    meet(pid, tid);
     existing_thread(tid)
+}
+
+/// Begins the accounting of a thread that is met in the middle, if its process is traced. Not a part of its callers: a
+/// row on the stack of each would be more than the 512 bytes that Linux 6.1 allows a program.
+#[inline(never)]
+fn meet(pid: Pid, tid: Tid) {
+    if let Some(Target { since, .. }) = target(pid) {
+        start_thread(
+            tid,
+            &ThreadRow::new(pid, since, State::UNKNOWN, SyscallNr::UNSEEN),
+        );
+    }
 }
 
 /// Begins the accounting of a thread, unless it has begun already.

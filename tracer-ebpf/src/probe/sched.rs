@@ -69,6 +69,13 @@ fn switched_out(
         }
         return Some(());
     }
+    ended(row, tid, at);
+    Some(())
+}
+
+/// Sends a thread's last times. Not a part of its caller: see `count::meet`.
+#[inline(never)]
+fn ended(row: &ThreadRow, tid: Tid, at: Nanos) {
     stack::forget(tid);
     let exit = ThreadExit {
         first: row.first,
@@ -80,7 +87,6 @@ fn switched_out(
     if emit::emit(at, exit) {
         count::forget_thread(tid);
     }
-    Some(())
 }
 
 #[inline(always)]
