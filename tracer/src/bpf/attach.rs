@@ -182,6 +182,11 @@ impl Programs {
         }
     }
 
+    /// The programs that are attached.
+    pub(super) fn attached(&self) -> Vec<&'static str> {
+        self.links.keys().copied().collect()
+    }
+
     /// Runs of every program since the kernel counts them.
     pub(super) fn runs(&self) -> Vec<(&'static str, Runs)> {
         self.infos(|info| {

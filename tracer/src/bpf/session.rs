@@ -152,6 +152,8 @@ pub struct Kernel {
     syscalls: HashMap<MapData, Wire<SyscallKey>, Wire<SyscallRow>>,
     breaks: HashMap<MapData, Wire<Pid>, u64>,
     tables: Vec<Box<dyn Rows>>,
+    /// The programs that are attached, or were until detaching.
+    attached: Vec<&'static str>,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     probes: Vec<ProbeMeta>,
 }
@@ -242,6 +244,7 @@ impl Kernel {
             syscalls,
             breaks,
             tables,
+            attached: programs.attached(),
             programs: Some(programs),
             logger,
             probes,
@@ -331,9 +334,18 @@ impl Kernel {
             };
             let _ = self.control.set(0, Wire(control), 0);
         }
-        self.programs
-            .as_mut()
-            .is_some_and(|programs| programs.switch(group, on))
+        let Some(programs) = &mut self.programs else {
+            return false;
+        };
+        let switched = programs.switch(group, on);
+        self.attached = programs.attached();
+        switched
+    }
+
+    /// The programs that are attached; after detaching, those that were.
+    #[must_use]
+    pub fn attached(&self) -> &[&'static str] {
+        &self.attached
     }
 
     /// Runs of every program since statistics were switched on, by name. Empty while the kernel does not count.

@@ -640,8 +640,9 @@ impl Live {
     /// Gives the addresses that still wait for their names.
     pub fn finish(mut self, out: &mut Vec<Record>) -> Vec<Unnamed> {
         self.drain(out);
-        // The count goes with the programs.
+        // These counts go with the programs.
         self.take_skipped();
+        self.listen();
         self.kernel.detach();
         self.tick(out);
         self.unnamed()

@@ -105,6 +105,8 @@ pub(super) struct Cost {
     taken: Option<Taken>,
     measured: BTreeMap<&'static str, Measured>,
     at: Option<Nanos>,
+    /// CPUs of this machine.
+    cpus: f64,
     activity: Activity,
     ticks: u64,
     time: f64,
@@ -133,6 +135,7 @@ impl Cost {
     /// Begins to measure.
     pub(super) fn begin(&mut self, kernel: &Kernel, at: Nanos) {
         self.at = Some(at);
+        self.cpus = f64::from(sys::online_cpus());
         self.ask(kernel, at);
     }
 
@@ -194,7 +197,7 @@ impl Cost {
         if self.ticks.is_multiple_of(EVERY) {
             self.ask(kernel, at);
         }
-        let attached: Vec<&'static str> = kernel.runs().into_iter().map(|(name, _)| name).collect();
+        let attached = kernel.attached();
         let seconds = length.0 as f64 / 1e9;
         let (mut target, mut all_others) = (0.0, 0.0);
         let mut parts = [[0.0; 2]; governor::ORDER.len()];
@@ -226,7 +229,7 @@ impl Cost {
             probes: target,
             cpu: done.on_cpu.0 as f64,
             others: all_others,
-            machine: length.0 as f64 * f64::from(sys::online_cpus()),
+            machine: length.0 as f64 * self.cpus,
             parts,
         });
         Some(ProbesSample {
