@@ -36,21 +36,24 @@ pub enum Operation {
     Other,
 }
 
-const PRIVATE: u64 = 128;
-const CLOCK_REALTIME: u64 = 256;
+/// The bit of a shared futex, from the flags of a futex call or of an entry of `futex_waitv`'s list. The old and the
+/// new calls have it in the same place (`FUTEX_PRIVATE_FLAG`, `FUTEX2_PRIVATE`).
+#[must_use]
+#[inline(always)]
+pub fn shared(flags: u64) -> u32 {
+    const PRIVATE: u64 = 128;
+    if flags & PRIVATE != 0 {
+        0
+    } else {
+        LockKind::SHARED
+    }
+}
 
 /// What the call `nr` with these arguments does.
 #[must_use]
 #[inline(always)]
 pub fn operation(nr: SyscallNr, arguments: Arguments) -> Operation {
     let Arguments([address, second, _, fourth]) = arguments;
-    let shared = |flags: u64| {
-        if flags & PRIVATE != 0 {
-            0
-        } else {
-            LockKind::SHARED
-        }
-    };
     if nr == nr::WAITV {
         return Operation::WaitList(address);
     }
@@ -63,7 +66,8 @@ pub fn operation(nr: SyscallNr, arguments: Arguments) -> Operation {
     if nr != nr::FUTEX {
         return Operation::Other;
     }
-    let command = second & 0x7f & !(PRIVATE | CLOCK_REALTIME);
+    // Without `FUTEX_PRIVATE_FLAG` and `FUTEX_CLOCK_REALTIME`.
+    let command = second & 0x7f;
     let shared = shared(second);
     // A chain of comparisons and not a match: a jump table would be data that a program cannot reach.
     if command == 0 || command == 9 {

@@ -23,6 +23,14 @@ pub fn bucket_index(value: u64) -> u32 {
     (shift + 1) * SUB_BUCKETS + sub
 }
 
+/// The bucket of `value` as an index that is still to be checked. Opaque, so that the compiler keeps a check it can
+/// prove needless: the verifier of Linux 6.1 cannot.
+#[must_use]
+#[inline(always)]
+pub fn unchecked_index(value: u64) -> usize {
+    core::hint::black_box(bucket_index(value) as usize)
+}
+
 /// Lowest and highest value of bucket `index`, both inclusive. An index past the last gives the last bucket.
 #[must_use]
 pub fn bucket_bounds(index: u32) -> (u64, u64) {

@@ -8,8 +8,8 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
-    hist::{BUCKETS, bucket_index},
-    id::{Nanos, Pid, Tid},
+    hist::BUCKETS,
+    id::{Pid, Tid},
     loss::LossReason,
     syscall::SyscallNr,
 };
@@ -119,14 +119,6 @@ impl Timed {
         max: 0,
         buckets: [0; BUCKETS],
     };
-
-    /// The bucket of a duration.
-    #[must_use]
-    #[inline(always)]
-    pub fn bucket(duration: Nanos) -> usize {
-        // Opaque, so that the compiler keeps the check it can prove needless: the verifier of 6.1 cannot.
-        core::hint::black_box(bucket_index(duration.0) as usize)
-    }
 }
 
 impl Default for Timed {

@@ -8,7 +8,7 @@ use aya_ebpf::{
     maps::{Array, HashMap},
 };
 use tracer_common::{
-    Nanos, Table,
+    Nanos, Table, hist,
     table::{
         ErrorKey, ErrorRow, Errors, FileKey, FileRow, Files, LockKey, LockRow, Locks, MemoryCalls,
         MemoryKey, MemoryRow, PollRow, Polls, Timed, WakeKey, WakeRow, Wakes,
@@ -110,13 +110,13 @@ pub(crate) unsafe fn raise(largest: *mut u64, value: u64) {
 /// `timed` points into a row of a map.
 #[inline(always)]
 pub(crate) unsafe fn record(timed: *mut Timed, duration: Nanos) {
-    let bucket = Timed::bucket(duration);
+    let bucket = hist::unchecked_index(duration.0);
     // SAFETY: the caller's promise; the bucket was checked against the length of the array.
     unsafe {
         add(&raw mut (*timed).count, 1);
         add(&raw mut (*timed).sum, duration.0);
         raise(&raw mut (*timed).max, duration.0);
-        if bucket < tracer_common::hist::BUCKETS {
+        if bucket < hist::BUCKETS {
             let bucket = (&raw mut (*timed).buckets).cast::<u32>().add(bucket);
             asm!("lock *(u32 *)({bucket} + 0) += {one}", bucket = in(reg) bucket, one = in(reg) 1u64);
         }

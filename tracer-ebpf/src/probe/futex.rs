@@ -6,7 +6,7 @@ use aya_ebpf::{
 use tracer_common::{
     Nanos, Pid, State, SyscallNr, ThreadRow, Tid,
     event::LongWait,
-    futex::{Arguments, Operation, nr, operation},
+    futex::{Arguments, Operation, nr, operation, shared},
     stack::StackId,
     table::{LockKey, LockKind, Locks, WakeKey, Wakes},
 };
@@ -114,15 +114,9 @@ pub(super) fn waits_on(call: SyscallNr, arguments: Arguments) -> (u64, LockKind)
 /// <https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/futex.h#L84>
 #[inline(always)]
 fn first_of(list: u64) -> Option<(u64, LockKind)> {
-    const PRIVATE: u64 = 128;
     // SAFETY: the helper checks the address and fails on one that cannot be read.
     let [_value, address, flags] = unsafe { bpf_probe_read_user(list as *const [u64; 3]) }.ok()?;
-    let shared = if flags & PRIVATE == 0 {
-        LockKind::SHARED
-    } else {
-        0
-    };
-    Some((address, LockKind(LockKind::VECTOR | shared)))
+    Some((address, LockKind(LockKind::VECTOR | shared(flags))))
 }
 
 /// Counts a wait that is over: the thread slept for `slept` and is woken now.

@@ -237,10 +237,13 @@ impl Stacks {
             return None;
         }
         let in_fault = |id: StackId| {
-            self.view(id).iter().any(|symbol| {
-                symbol
+            self.stacks.get(&id).is_some_and(|stack| {
+                let symbols = stack
                     .frames
                     .iter()
+                    .filter_map(|&address| self.symbols.get(&(stack.pid, address)));
+                symbols
+                    .flat_map(|symbol| &symbol.frames)
                     .any(|frame| frame.function.contains("exc_page_fault"))
             })
         };
