@@ -42,6 +42,8 @@ pub struct Layout {
     /// `cfs_rq.throttle_count`: not 0 while the quota of its cgroup, or of one above, is used up. 0 when the kernel
     /// knows no quotas.
     pub cfs_throttle_count: u32,
+    /// `task_struct.thread.fsbase`: where a thread's own variables are.
+    pub task_fsbase: u32,
 }
 
 /// What is accounted at the return of a system call, besides the call itself.
@@ -95,6 +97,8 @@ pub struct Settings {
     pub stacks_per_s: u64,
     /// A memory call's stack is sent once in this many bytes, per thread.
     pub bytes_per_stack: u64,
+    /// A poll this long is an event, in nanoseconds.
+    pub long_poll: u64,
     /// CPU time one sample of a running thread stands for, in nanoseconds.
     pub sample_period: u64,
     /// 1: futex waits are counted by address.
@@ -119,6 +123,12 @@ pub struct Settings {
 pub struct Control {
     /// System calls have been watched without a gap since then: what a row says of an earlier entry is stale.
     pub syscalls_since: u64,
+    /// The same of polls; 0 while they are not watched.
+    pub polls_since: u64,
+    /// Since when wakes are watched; 0 while they are not.
+    pub wakes_since: u64,
+    /// Targets of which it is known where their threads keep the id of the task they run.
+    pub task_places: u64,
 }
 
 /// For each system call number, the [`State`] of a thread that blocks in it.

@@ -12,6 +12,7 @@ use crate::{
     id::{Nanos, Pid, Tid},
     stack::StackId,
     syscall::SyscallNr,
+    task::OFF_PARTS,
     thread::{State, ThreadTimes},
 };
 
@@ -107,6 +108,7 @@ events! {
     7 Mapped "Memory was mapped; one of several that stands for so many bytes."
     8 Unmapped "Memory of which a `Mapped` told was unmapped."
     9 Call "A system call returned. Only when each call is asked for."
+    10 LongPoll "A poll took longer than the threshold."
 }
 
 /// A thread was created. The header names the creating thread.
@@ -202,6 +204,12 @@ pub struct CpuSample {
     pub kernel_stack: StackId,
     /// CPU time it stands for, in nanoseconds.
     pub period: u64,
+    /// Type of the task it was polling (address of the vtable); 0 for none, or when that is not known.
+    pub vtable: u64,
+    /// The task's id; 0 when there is none.
+    pub task: u64,
+    /// When that poll began; 0 when that was not seen.
+    pub poll: Nanos,
 }
 
 /// Memory was mapped. One user stack follows on the wire.
@@ -250,9 +258,28 @@ pub struct Call {
     pub reserved: u32,
 }
 
+/// A poll took longer than the threshold. The header's time is its end, the header's thread polled.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct LongPoll {
+    /// When it began.
+    pub since: Nanos,
+    /// Address of the task's header.
+    pub header: u64,
+    /// Its type: the address of its vtable.
+    pub vtable: u64,
+    /// Its id; 0 when it has none.
+    pub task: u64,
+    /// Time off the CPU in nanoseconds: ready, futex, I/O, page fault, other ([`crate::task::off_parts`]).
+    pub off: [u64; OFF_PARTS],
+}
+
+const _: () = assert!(size_of::<LongPoll>() == 72);
 const _: () = assert!(size_of::<EventHeader>() == 24);
 const _: () = assert!(size_of::<LongWait>() == 48);
-const _: () = assert!(size_of::<CpuSample>() == 16);
+const _: () = assert!(size_of::<CpuSample>() == 40);
 const _: () = assert!(size_of::<Mapped>() == 32);
 const _: () = assert!(size_of::<Unmapped>() == 16);
 const _: () = assert!(size_of::<Call>() == 24);

@@ -17,6 +17,7 @@ pub mod name;
 pub mod stack;
 pub mod syscall;
 pub mod table;
+pub mod task;
 pub mod thread;
 
 pub use config::Layout;

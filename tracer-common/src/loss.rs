@@ -24,7 +24,7 @@ pub struct LossReason(pub u32);
 
 impl LossReason {
     /// Slots of the kernel's `LOSSES` array.
-    pub const KERNEL: u32 = 16;
+    pub const KERNEL: u32 = 24;
 
     /// The ring buffer had no room for an event.
     pub const RING_FULL: Self = Self(0);
@@ -53,6 +53,15 @@ impl LossReason {
     pub const LONG_WAITS_LIMITED: Self = Self(11);
     /// The table of stacks of waiting threads had no room.
     pub const STACK_TABLE_FULL: Self = Self(12);
+
+    /// The tables of task types had no room.
+    pub const TYPE_TABLE_FULL: Self = Self(13);
+    /// The table of tasks had no room: a task's times from one poll to the next are not known.
+    pub const TASK_TABLE_FULL: Self = Self(14);
+    /// More long polls than are sent per second and CPU: counted, not sent.
+    pub const LONG_POLLS_LIMITED: Self = Self(15);
+    /// Polls inside more others than are followed.
+    pub const POLLS_TOO_DEEP: Self = Self(16);
 
     /// The recorder could not keep up and dropped records.
     pub const RECORDER_BEHIND: Self = Self(32);
@@ -89,6 +98,10 @@ impl LossReason {
             Self::ERROR_TABLE_FULL => "errors by errno: table full",
             Self::LONG_WAITS_LIMITED => "long waits: over the limit per second",
             Self::STACK_TABLE_FULL => "stacks of waiting threads: table full",
+            Self::TYPE_TABLE_FULL => "task types: table full",
+            Self::TASK_TABLE_FULL => "tasks: table full",
+            Self::LONG_POLLS_LIMITED => "long polls: over the limit per second",
+            Self::POLLS_TOO_DEEP => "polls: inside too many others",
             Self::STACKS_FOLDED => "stacks: more kinds than are kept",
             Self::RECORDER_BEHIND => "records: recorder behind",
             Self::UNKNOWN_EVENT => "events: unknown kind",

@@ -22,6 +22,18 @@ pub const BREAKS: &str = "BREAKS";
 /// Array of one `Control`: what the agent changes while programs run.
 pub const CONTROL: &str = "CONTROL";
 
+/// Hash of `TaskKey` → `TaskRow`.
+pub const TASKS: &str = "TASKS";
+/// Hash of `Tid` → `Running`: the polls a thread is in.
+pub const RUNNING: &str = "RUNNING";
+/// Hash of `Pid` → where its threads keep the id of the task they run, in bytes from the thread pointer on.
+pub const TASK_PLACES: &str = "TASK_PLACES";
+/// Hash of `IdKey` → the task's type.
+pub const TASK_IDS: &str = "TASK_IDS";
+/// Per-CPU array of six numbers: polls and wakes of tasks that were seen; how often the id a thread keeps was the one
+/// that it polled, and how often not; polls and wakes that ran into a trap while nobody watched.
+pub const SEEN: &str = "SEEN";
+
 /// Read-only global of type `Layout`.
 pub const LAYOUT: &str = "LAYOUT";
 /// Read-only global of type `SyscallClasses`.

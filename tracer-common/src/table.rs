@@ -95,6 +95,10 @@ tables! {
     4 Polls "POLLS" 1024 FileKey PollRow POLL_TABLE_FULL "Waits for events, by epoll descriptor."
     5 MemoryCalls "MEMORY_CALLS" 8192 MemoryKey MemoryRow MEMORY_TABLE_FULL "Calls that map, unmap and grow memory."
     6 Errors "ERRORS" 1024 ErrorKey ErrorRow ERROR_TABLE_FULL "System calls that failed, by errno."
+    7 TaskTypes "TASK_TYPES" 4096 TypeKey TypeRow TYPE_TABLE_FULL "Polls and ends of tasks, by type."
+    8 TaskTimes "TASK_TIMES" 8192 TimesKey Timed TYPE_TABLE_FULL "How long tasks were busy, queued, idle, alive, by type."
+    9 TaskWakes "TASK_WAKES" 8192 TaskWakeKey TaskWakeRow TYPE_TABLE_FULL "Which type of task woke which."
+    10 Pollers "POLLERS" 8192 PollerKey PollerRow TYPE_TABLE_FULL "Polls by thread."
 }
 
 /// Durations: how many, how long, and how they are distributed.
@@ -369,6 +373,131 @@ plain! {
     ErrorRow {
         /// Returns.
         count: u64,
+    }
+}
+
+plain! {
+    /// A type of task.
+    TypeKey {
+        /// Address of its vtable in the process.
+        vtable: u64,
+        /// The process.
+        pid: Pid,
+        /// Zero.
+        reserved: u32,
+    }
+}
+
+plain! {
+    /// What happened to tasks of a type while the probes were on.
+    TypeRow {
+        /// Polls that began.
+        polls: u64,
+        /// Those that were the first of a task which was not there before the probes.
+        first: u64,
+        /// Those of a task that was woken while it was idle, as far as wakes are watched.
+        queued: u64,
+        /// Those of a task that was woken while it was polled before.
+        rescheduled: u64,
+        /// Tasks that ended.
+        completed: u64,
+        /// Those of them that were aborted.
+        cancelled: u64,
+        /// Times one was woken.
+        wakes: u64,
+        /// Those that did nothing: it was queued already, or had ended.
+        redundant_wakes: u64,
+        /// Those that a task gave itself while it was polled.
+        self_wakes: u64,
+        /// Polls that took longer than the threshold.
+        long_polls: u64,
+        /// Time inside polls that the thread waited for a CPU, in nanoseconds.
+        ready: u64,
+        /// Time inside polls that the thread waited for a futex.
+        futex: u64,
+        /// Time inside polls that the thread waited for I/O.
+        io: u64,
+        /// Time inside polls that the thread waited for a page.
+        fault: u64,
+        /// Time inside polls that the thread slept or waited for something else.
+        other: u64,
+    }
+}
+
+plain! {
+    /// A type of task, and a time in its life.
+    TimesKey {
+        /// Address of its vtable in the process.
+        vtable: u64,
+        /// The process.
+        pid: Pid,
+        /// Which time.
+        what: TaskTime,
+    }
+}
+
+plain! {
+    /// A time in a task's life.
+    TaskTime {
+        /// The number.
+        number: u32,
+    }
+}
+
+impl TaskTime {
+    /// One poll.
+    pub const BUSY: Self = Self { number: 1 };
+    /// From a wake to the poll.
+    pub const SCHEDULED: Self = Self { number: 2 };
+    /// From a poll to the next wake.
+    pub const IDLE: Self = Self { number: 3 };
+    /// From the first poll to the end.
+    pub const LIFETIME: Self = Self { number: 4 };
+}
+
+plain! {
+    /// A type of task that woke another.
+    TaskWakeKey {
+        /// The type that was polled when the wake happened; 0: no task was, but the runtime itself or another thread.
+        waker: u64,
+        /// The type that was woken.
+        woken: u64,
+        /// The process.
+        pid: Pid,
+        /// Zero.
+        reserved: u32,
+    }
+}
+
+plain! {
+    /// How often.
+    TaskWakeRow {
+        /// Wakes.
+        count: u64,
+    }
+}
+
+plain! {
+    /// A thread that polls tasks.
+    PollerKey {
+        /// The process.
+        pid: Pid,
+        /// The thread.
+        tid: Tid,
+    }
+}
+
+plain! {
+    /// What it polled. A poll inside another of the same kind is not counted twice.
+    PollerRow {
+        /// Polls of futures.
+        polls: u64,
+        /// Time in them, in nanoseconds.
+        busy: u64,
+        /// Runs of closures of the blocking pool.
+        blocking: u64,
+        /// Time in them, in nanoseconds.
+        blocking_busy: u64,
     }
 }
 

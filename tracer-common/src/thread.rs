@@ -183,6 +183,8 @@ pub struct ThreadRow {
     pub stack_at: Nanos,
     /// When it was woken from the wait it returns from; 0 when the call did not block.
     pub woken_at: Nanos,
+    /// Type of the task it ran when it left its CPU, as far as that is known without probes in the target; else 0.
+    pub task_type: u64,
     /// Bytes asked for in memory calls since the last one whose stack was sent.
     pub unsent_bytes: u64,
 }
@@ -212,6 +214,7 @@ impl ThreadRow {
             has_stack: 0,
             stack_at: Nanos(0),
             woken_at: Nanos(0),
+            task_type: 0,
             unsent_bytes: 0,
         }
     }
@@ -321,7 +324,7 @@ pub struct Target {
 }
 
 const _: () = assert!(size_of::<ThreadTimes>() == 152);
-const _: () = assert!(size_of::<ThreadRow>() == 240);
+const _: () = assert!(size_of::<ThreadRow>() == 248);
 const _: () = assert!(size_of::<Target>() == 16);
 
 #[cfg(test)]
