@@ -13,6 +13,7 @@ pub(crate) static SETTINGS: Settings = Settings {
     stack_every: 0,
     stacks_per_s: 0,
     bytes_per_stack: 0,
+    long_poll: 0,
     sample_period: 0,
     locks: 0,
     files: 0,
@@ -53,4 +54,26 @@ pub(crate) fn kind_of(syscall: SyscallNr) -> CallKind {
 #[inline(always)]
 pub(crate) fn syscalls_since() -> Nanos {
     Nanos(CONTROL.get(0).map_or(0, |control| control.syscalls_since))
+}
+
+/// True when there is a target of which it is known where its threads keep the id of the task they run.
+#[inline(always)]
+pub(crate) fn has_task_places() -> bool {
+    CONTROL
+        .get(0)
+        .is_some_and(|control| control.task_places != 0)
+}
+
+/// True while wakes are watched.
+#[inline(always)]
+pub(crate) fn wakes_are_watched() -> bool {
+    CONTROL
+        .get(0)
+        .is_some_and(|control| control.wakes_since != 0)
+}
+
+/// Since when polls are watched without a gap: one that began before may have ended unseen. 0: they are not watched.
+#[inline(always)]
+pub(crate) fn polls_since() -> Nanos {
+    Nanos(CONTROL.get(0).map_or(0, |control| control.polls_since))
 }

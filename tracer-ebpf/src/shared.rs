@@ -11,7 +11,9 @@ use tracer_common::{
     Nanos, Table, hist,
     table::{
         ErrorKey, ErrorRow, Errors, FileKey, FileRow, Files, LockKey, LockRow, Locks, MemoryCalls,
-        MemoryKey, MemoryRow, PollRow, Polls, Timed, WakeKey, WakeRow, Wakes,
+        MemoryKey, MemoryRow, PollRow, PollerKey, PollerRow, Pollers, Polls, TaskTimes, TaskTypes,
+        TaskWakeKey, TaskWakeRow, TaskWakes, Timed, TimesKey, TypeKey, TypeRow, WakeKey, WakeRow,
+        Wakes,
     },
 };
 
@@ -43,6 +45,10 @@ maps! {
     POLLS Polls FileKey PollRow
     MEMORY_CALLS MemoryCalls MemoryKey MemoryRow
     ERRORS Errors ErrorKey ErrorRow
+    TASK_TYPES TaskTypes TypeKey TypeRow
+    TASK_TIMES TaskTimes TimesKey Timed
+    TASK_WAKES TaskWakes TaskWakeKey TaskWakeRow
+    POLLERS Pollers PollerKey PollerRow
 }
 
 /// A table with its map.

@@ -18,9 +18,9 @@ use crate::{count, setting::setting, shared};
 #[map]
 static STACKS: HashMap<Tid, WaitStack> = HashMap::with_max_entries(16_384, BPF_F_NO_PREALLOC);
 
-/// Events with stacks sent in the second that goes on, by CPU: long waits, memory calls.
+/// Exceptions sent in the second that goes on, by CPU: long waits, memory calls, long polls.
 #[map]
-static SENT: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(2, 0);
+static SENT: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(3, 0);
 
 const BYTES: u32 = 8 * FRAMES as u32;
 
@@ -140,6 +140,16 @@ pub(crate) fn may_send_wait(at: Nanos) -> bool {
 #[inline(always)]
 pub(crate) fn may_send_memory(at: Nanos) -> bool {
     may_send(1, at)
+}
+
+/// True when one more long poll may be sent in this second on this CPU; otherwise it is counted as lost.
+#[inline(always)]
+pub(crate) fn may_send_poll(at: Nanos) -> bool {
+    let may = may_send(2, at);
+    if !may {
+        count::lost(LossReason::LONG_POLLS_LIMITED);
+    }
+    may
 }
 
 #[inline(always)]

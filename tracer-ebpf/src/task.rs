@@ -24,6 +24,7 @@ static LAYOUT: Layout = Layout {
     inode_mode: 0,
     task_cfs_rq: 0,
     cfs_throttle_count: 0,
+    task_fsbase: 0,
 };
 
 #[unsafe(no_mangle)]
@@ -94,6 +95,12 @@ impl Task {
         let count = read::<*const u8>(self.0, offset!(task_cfs_rq))
             .and_then(|queue| read::<i32>(queue, offset!(cfs_throttle_count)));
         count.is_some_and(|count| count > 0)
+    }
+
+    /// Where its own variables are (the thread pointer).
+    #[inline(always)]
+    pub(crate) fn thread_pointer(self) -> Option<u64> {
+        read(self.0, offset!(task_fsbase))
     }
 
     /// Threads of its process that have not begun to exit. `do_exit()` takes a thread off this count before

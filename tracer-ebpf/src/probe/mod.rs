@@ -8,6 +8,7 @@ mod process;
 mod sample;
 mod sched;
 mod syscall;
+mod tokio;
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use tracer_common::{Nanos, Pid, ThreadRow};

@@ -1,9 +1,9 @@
 //! Samples of running threads, by the clock of each CPU.
 
 use aya_ebpf::{macros::perf_event, programs::PerfEventContext};
-use tracer_common::{event::CpuSample, stack::StackId};
+use tracer_common::{Nanos, event::CpuSample, stack::StackId};
 
-use super::now;
+use super::{now, tokio};
 use crate::{emit, filter::target, setting::setting, stack};
 
 /// A tick of the CPU's sampling clock, in an interrupt of the running thread.
@@ -15,13 +15,17 @@ pub(crate) fn cpu_sample(ctx: PerfEventContext) -> i32 {
 
 #[inline(always)]
 fn sampled(ctx: &PerfEventContext) -> Option<()> {
-    let (pid, _) = emit::current();
+    let (pid, tid) = emit::current();
     let _ = target(pid)?;
-    let sample = CpuSample {
+    let mut sample = CpuSample {
         stack: StackId::NONE,
         kernel_stack: StackId::NONE,
         period: setting!(sample_period),
+        vtable: 0,
+        task: 0,
+        poll: Nanos(0),
     };
+    tokio::tell(pid, tid, &mut sample);
     emit::emit_with_stacks(now(), sample, |tail| {
         // SAFETY: the tail of a reserved entry.
         unsafe {

@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 use tracer_common::{Edge, LossReason, Nanos, Pid, State, ThreadRow, Tid, event::ThreadExit};
 
-use super::{futex, now};
+use super::{futex, now, tokio};
 use crate::{
     count, emit,
     filter::maybe,
@@ -62,6 +62,7 @@ fn switched_out(
     let (pid, tid) = emit::current();
     let row = count::thread(pid, tid)?;
     let state = leave(row, preempted, task_state);
+    tokio::leave_cpu(tid, row);
     apply(row, Edge::SwitchOut(state), at);
     if state != State::DEAD {
         if state.is_blocked() && state != State::EPOLL {
@@ -77,6 +78,7 @@ fn switched_out(
 #[inline(never)]
 fn ended(row: &ThreadRow, tid: Tid, at: Nanos) {
     stack::forget(tid);
+    tokio::forget(tid);
     let exit = ThreadExit {
         first: row.first,
         times: row.times,
@@ -92,7 +94,10 @@ fn ended(row: &ThreadRow, tid: Tid, at: Nanos) {
 #[inline(always)]
 fn switched_in(next: Task, pid: Pid, at: Nanos) -> Option<()> {
     let row = count::thread(pid, next.tid()?)?;
+    let (held, since) = (row.state(), row.since());
     apply(row, Edge::SwitchIn, at);
+    tokio::charge(row, held, Nanos(at.0.saturating_sub(since.0)));
+    row.task_type = 0;
     row.waker = Tid(0);
     // SAFETY: the helper takes no arguments and has no precondition.
     let cpu = unsafe { bpf_get_smp_processor_id() } + 1;
@@ -120,6 +125,7 @@ fn woken(task: Task) -> Option<()> {
         State::RUNNABLE
     };
     apply(row, Edge::Wakeup(next), at);
+    tokio::charge(row, held, Nanos(at.0.saturating_sub(since.0)));
     if !held.is_blocked() {
         return Some(());
     }
