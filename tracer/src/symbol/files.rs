@@ -3,43 +3,12 @@
 //!
 //! A file is known by what it is, not by its path, so all processes of a program share what is known about it.
 
-use std::{
-    collections::HashMap,
-    fs::{File, Metadata, OpenOptions},
-    os::{
-        fd::AsRawFd,
-        unix::fs::{MetadataExt, OpenOptionsExt},
-    },
-    path::{Path, PathBuf},
-};
+use std::{collections::HashMap, fs::File, os::fd::AsRawFd, path::PathBuf};
 
 use tracer_common::Pid;
 
-use super::{
-    engine::{Engine, Frames},
-    maps::Mapping,
-};
-
-/// Which file, and which content of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct FileKey {
-    device: u64,
-    inode: u64,
-    size: u64,
-    /// Seconds and nanoseconds.
-    modified: (i64, i64),
-}
-
-impl FileKey {
-    fn of(metadata: &Metadata) -> Self {
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.size(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-        }
-    }
-}
+use super::engine::{Engine, Frames};
+use crate::target::mapping::{FileKey, Mapping, open};
 
 struct Held {
     file: File,
@@ -139,79 +108,4 @@ impl Files {
 /// links working: resolved, it is the path that the file has for this process.
 fn own_path(file: &File) -> PathBuf {
     format!("/proc/self/fd/{}", file.as_raw_fd()).into()
-}
-
-/// How far a path is trusted to lead to the mapped file.
-#[derive(Clone, Copy)]
-enum Trust {
-    /// It is the mapping.
-    Full,
-    /// It is in the target's own file system: the inode has to be the mapped one. The device cannot be compared,
-    /// because `/proc/PID/maps` and `stat` tell different ones on btrfs.
-    Inode,
-    /// It may be anywhere: device and inode have to be the mapped ones.
-    Device,
-}
-
-/// Opens the file behind a mapping by the first of these that leads to it:
-/// - `map_files`, which is the mapping itself, deleted or not, but needs `CAP_SYS_ADMIN` or `CAP_CHECKPOINT_RESTORE`:
-///   <https://github.com/torvalds/linux/blob/v6.12/fs/proc/base.c> (`proc_map_files_get_link`)
-/// - `exe`, which also is not by name;
-/// - the path in the target's root directory, and at last in ours.
-fn open(pid: Pid, mapping: &Mapping, target_path: &str, live: bool) -> Option<(File, FileKey)> {
-    let process = format!("/proc/{}", pid.0);
-    let (start, end) = (mapping.start, mapping.end);
-    let of_process = [
-        (
-            format!("{process}/map_files/{start:x}-{end:x}"),
-            Trust::Full,
-        ),
-        (format!("{process}/exe"), Trust::Inode),
-        (format!("{process}/root{target_path}"), Trust::Inode),
-    ];
-    of_process
-        .iter()
-        .filter(|_| live)
-        .map(|(path, trust)| (Path::new(path), *trust))
-        .chain([(Path::new(&*mapping.path), Trust::Device)])
-        .find_map(|(path, trust)| open_if(path, |metadata| fits(metadata, mapping, trust)))
-}
-
-/// What [`open`] finds where `map_files` may not be read.
-#[cfg(test)]
-pub(super) fn open_without_map_files(
-    pid: Pid,
-    mapping: &Mapping,
-    target_path: &str,
-) -> Option<FileKey> {
-    // No mapping is like this, so there is no such entry.
-    let (start, end) = (0, 0);
-    let mapping = Mapping {
-        start,
-        end,
-        ..mapping.clone()
-    };
-    Some(open(pid, &mapping, target_path, true)?.1)
-}
-
-fn fits(metadata: &Metadata, mapping: &Mapping, trust: Trust) -> bool {
-    match trust {
-        Trust::Full => true,
-        Trust::Inode => metadata.ino() == mapping.inode,
-        Trust::Device => metadata.ino() == mapping.inode && metadata.dev() == mapping.device,
-    }
-}
-
-/// Opens a regular file that `fits`. Anything else is not even opened: a device may do something, and a pipe would
-/// wait (should one be put in the file's place in between, not waiting is asked for too).
-fn open_if(path: &Path, fits: impl Fn(&Metadata) -> bool) -> Option<(File, FileKey)> {
-    let regular = |metadata: &Metadata| metadata.is_file() && fits(metadata);
-    path.metadata().ok().filter(regular)?;
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
-        .open(path)
-        .ok()?;
-    let metadata = file.metadata().ok().filter(regular)?;
-    Some((file, FileKey::of(&metadata)))
 }

@@ -1,41 +1,11 @@
 //! What a process has mapped, from `/proc/PID/maps`: which file an address is in, and where in it.
 
-use std::{fs, rc::Rc};
+use std::fs;
 
 use procfs::process::Process;
 use tracer_common::Pid;
 
-use super::files::FileKey;
-
-/// Mappings kept of one process, twice that for executable ones. The kernel's own default limit is 65,530.
-const MAPPINGS: usize = 32_768;
-
-/// One line of `/proc/PID/maps`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Mapping {
-    pub(super) start: u64,
-    pub(super) end: u64,
-    pub(super) executable: bool,
-    /// Where in the file it starts, in bytes.
-    pub(super) offset: u64,
-    /// As `stat` encodes it. On btrfs and some overlays it is not the one `stat` gives.
-    pub(super) device: u64,
-    pub(super) inode: u64,
-    /// As the kernel writes it, without ` (deleted)`; empty when anonymous.
-    pub(super) path: Rc<str>,
-    /// The file, once it was found.
-    pub(super) key: Option<FileKey>,
-}
-
-impl Mapping {
-    /// Where in the file `address` is, in bytes from its start; 0 in anonymous memory, which has none.
-    pub(super) fn place_of(&self, address: u64) -> u64 {
-        if self.path.is_empty() {
-            return 0;
-        }
-        address.wrapping_sub(self.start).wrapping_add(self.offset)
-    }
-}
+use crate::target::mapping::{self, Mapping};
 
 /// The mappings of a process as they were last seen.
 #[derive(Debug, Default)]
@@ -63,7 +33,7 @@ impl Maps {
         let Ok(text) = fs::read(format!("/proc/{}/maps", pid.0)) else {
             return false;
         };
-        let mut mappings = parse(&text);
+        let mut mappings = mapping::parse(&text);
         // A process that is ending has given back its memory before it is gone.
         if mappings.is_empty() {
             return false;
@@ -77,11 +47,7 @@ impl Maps {
                 })
                 .and_then(|known| known.key);
         }
-        self.root = fs::read_link(format!("/proc/{}/root", pid.0))
-            .ok()
-            .and_then(|root| root.to_str().map(str::to_owned))
-            .filter(|root| root != "/")
-            .unwrap_or_default();
+        self.root = mapping::root(pid);
         self.mappings = mappings;
         self.started = Some(started);
         true
@@ -110,64 +76,13 @@ impl Maps {
 
     /// The path as the process itself sees it: the kernel writes it from the reader's root.
     pub(super) fn seen_by_target<'a>(&self, path: &'a str) -> &'a str {
-        match path.strip_prefix(self.root.as_str()) {
-            Some(rest) if rest.starts_with('/') => rest,
-            Some(_) | None => path,
-        }
+        mapping::seen_from(&self.root, path)
     }
 }
 
 fn started(pid: Pid) -> Option<u64> {
     let process = Process::new(i32::try_from(pid.0).ok()?).ok()?;
     Some(process.stat().ok()?.starttime)
-}
-
-/// Lines that cannot be read are left out.
-///
-/// <https://github.com/torvalds/linux/blob/v6.12/fs/proc/task_mmu.c> (`show_vma_header_prefix`)
-fn parse(text: &[u8]) -> Vec<Mapping> {
-    let mut mappings: Vec<Mapping> = Vec::new();
-    for line in text.split(|&byte| byte == b'\n') {
-        let line = String::from_utf8_lossy(line);
-        let Some(mut mapping) = parse_line(&line) else {
-            continue;
-        };
-        let room = if mapping.executable {
-            2 * MAPPINGS
-        } else {
-            MAPPINGS
-        };
-        if mappings.len() >= room {
-            continue;
-        }
-        if let Some(last) = mappings.last().filter(|last| last.path == mapping.path) {
-            mapping.path = Rc::clone(&last.path);
-        }
-        mappings.push(mapping);
-    }
-    mappings
-}
-
-fn parse_line(line: &str) -> Option<Mapping> {
-    let hex = |text: &str| u64::from_str_radix(text, 16).ok();
-    let mut fields = line.splitn(6, ' ');
-    let (start, end) = fields.next()?.split_once('-')?;
-    let permissions = fields.next()?;
-    let offset = fields.next()?;
-    let (major, minor) = fields.next()?.split_once(':')?;
-    let inode = fields.next()?;
-    let path = fields.next().unwrap_or_default().trim_start_matches(' ');
-    let number = |text: &str| u32::from_str_radix(text, 16).ok();
-    Some(Mapping {
-        start: hex(start)?,
-        end: hex(end)?,
-        executable: permissions.contains('x'),
-        offset: hex(offset)?,
-        device: rustix::fs::makedev(number(major)?, number(minor)?),
-        inode: inode.parse().ok()?,
-        path: path.strip_suffix(" (deleted)").unwrap_or(path).into(),
-        key: None,
-    })
 }
 
 #[cfg(test)]
@@ -182,29 +97,9 @@ not a line at all
 7ffd00000000-7ffd00002000 r-xp 00000000 00:00 0                          [vdso]\n";
 
     #[test]
-    fn lines_are_read_and_nonsense_is_left_out() {
-        let mappings = parse(TEXT);
-        let paths: Vec<&str> = mappings.iter().map(|mapping| &*mapping.path).collect();
-        assert_eq!(paths, ["/usr/bin/my node", "", "[vdso]"]);
-        assert_eq!(
-            (mappings[0].start, mappings[0].end, mappings[0].offset),
-            (0x40_0000, 0x5a3_c000, 0x1000)
-        );
-        assert_eq!(
-            (
-                mappings[0].device,
-                mappings[0].inode,
-                mappings[0].executable
-            ),
-            (0x802, 173_521, true)
-        );
-        assert!(!mappings[1].executable);
-    }
-
-    #[test]
     fn an_address_is_in_one_mapping_or_in_none() {
         let maps = Maps {
-            mappings: parse(TEXT),
+            mappings: mapping::parse(TEXT),
             ..Maps::default()
         };
         let at = |address| maps.index(address);
@@ -227,7 +122,7 @@ not a line at all
     #[test]
     fn a_process_that_is_not_there_keeps_what_was_known() {
         let mut maps = Maps {
-            mappings: parse(TEXT),
+            mappings: mapping::parse(TEXT),
             ..Maps::default()
         };
         assert!(!maps.refresh(Pid(i32::MAX as u32)));

@@ -21,9 +21,11 @@ mod tests;
 
 use cache::Recent;
 use engine::{Engine, Frames};
-use files::{FileKey, Files};
+use files::Files;
 use maps::Maps;
 use target::Target;
+
+use crate::target::mapping::FileKey;
 
 /// Places whose frames are kept. Measured, one takes 350 bytes in Node and 700 in a Rust program with debug
 /// information, so all take 10 to 25 MiB.

@@ -6,9 +6,10 @@ use tracer_common::Pid;
 
 use super::{
     engine::{Engine, Frames},
-    files::{FileKey, Files},
+    files::Files,
     maps::Maps,
 };
+use crate::target::mapping::FileKey;
 
 pub(super) struct Target {
     pub(super) pid: Pid,

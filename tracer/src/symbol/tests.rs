@@ -11,6 +11,7 @@ use std::{
 use blazesym::inspect;
 
 use super::*;
+use crate::target::mapping;
 
 #[inline(always)]
 fn inner(number: u64) -> u64 {
@@ -135,7 +136,7 @@ fn run(program: &str, arguments: &[&str]) -> bool {
 fn library_function(library: &str, name: &str) -> (u64, String) {
     let mut maps = Maps::default();
     assert!(maps.refresh(own()));
-    let code = |mapping: &&maps::Mapping| mapping.executable && mapping.path.contains(library);
+    let code = |mapping: &&mapping::Mapping| mapping.executable && mapping.path.contains(library);
     let mapping = maps.mappings.iter().find(code).unwrap();
     let source = inspect::source::Elf::new(&*mapping.path).into();
     let inspector = inspect::Inspector::new();
@@ -262,8 +263,8 @@ fn a_file_is_found_without_map_files() {
     let mut maps = Maps::default();
     assert!(maps.refresh(child.pid()));
     let mapping = maps.mappings[maps.index(child.outer).unwrap()].clone();
-    let key = |mapping: &maps::Mapping| {
-        files::open_without_map_files(child.pid(), mapping, &mapping.path)
+    let key = |mapping: &mapping::Mapping| {
+        mapping::open_without_map_files(child.pid(), mapping, &mapping.path)
     };
     let in_place = key(&mapping);
     assert!(in_place.is_some());
@@ -276,7 +277,7 @@ fn a_file_is_found_without_map_files() {
         .find(|mapping| mapping.path.contains("libc.so"))
         .unwrap();
     assert!(key(library).is_some());
-    let other = maps::Mapping {
+    let other = mapping::Mapping {
         inode: u64::MAX,
         ..mapping
     };

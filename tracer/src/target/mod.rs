@@ -3,6 +3,7 @@
 pub mod cpu;
 pub mod descriptor;
 pub mod find;
+pub mod mapping;
 pub mod memory;
 pub mod process;
 pub mod sys;

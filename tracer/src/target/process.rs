@@ -72,6 +72,22 @@ pub fn is_alive(pid: Pid) -> bool {
         .is_some_and(|stat| !matches!(stat.state, 'Z' | 'X'))
 }
 
+/// True when `pid` is stopped, by a signal or a debugger.
+#[must_use]
+pub fn is_stopped(pid: Pid) -> bool {
+    open(pid)
+        .and_then(|process| process.stat().ok())
+        .is_some_and(|stat| matches!(stat.state, 'T' | 't'))
+}
+
+/// The number of `tid` in the innermost PID namespace it is in, as the process itself sees it.
+#[must_use]
+pub fn own_tid(pid: Pid, tid: Tid) -> Option<u32> {
+    let task = open(pid)?.task_from_tid(i32::try_from(tid.0).ok()?).ok()?;
+    let inner = task.status().ok()?.nspid?.last().copied();
+    u32::try_from(inner?).ok()
+}
+
 /// The threads of `pid`, each with what it is doing right now.
 #[must_use]
 pub fn threads(pid: Pid) -> Vec<LiveThread> {

@@ -156,3 +156,22 @@ pub fn give_memory_back() {
         libc::malloc_trim(0);
     }
 }
+
+/// The content of a file, see [`map_file`].
+pub type MappedFile = memmap2::Mmap;
+
+/// The content of a file, read when it is touched.
+///
+/// # Errors
+/// When the file cannot be opened or is empty.
+#[expect(
+    unsafe_code,
+    reason = "files of hundreds of megabytes are not copied into memory; the proof stands below"
+)]
+pub fn map_file(path: &std::path::Path) -> std::io::Result<MappedFile> {
+    let file = std::fs::File::open(path)?;
+    // SAFETY: the bytes may change when somebody writes the file in place. The files mapped here are programs that
+    // run and their debug files: the kernel refuses to write the former (ETXTBSY), and whoever replaces the latter
+    // makes a new file. Nothing relies on two readings of a byte to agree: all offsets are checked where they are used.
+    unsafe { memmap2::Mmap::map(&file) }
+}
