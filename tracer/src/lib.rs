@@ -7,6 +7,7 @@
 
 pub mod bpf;
 pub mod cli;
+pub mod dump;
 pub mod human;
 pub mod metric;
 pub mod model;
@@ -14,6 +15,7 @@ pub mod pipeline;
 pub mod record;
 pub mod recording;
 pub mod report;
+pub mod runtime;
 pub mod source;
 pub mod symbol;
 pub mod target;

@@ -1,0 +1,98 @@
+//! Runtimes seen from outside: recognises one in the files a process has mapped, says which addresses to probe and
+//! what they mean, reads its data structures from memory.
+//!
+//! Returns data and attaches nothing. Never stops, signals or writes to the target.
+
+use std::{collections::HashSet, fs::File, os::fd::AsRawFd as _, path::PathBuf};
+
+use tracer_common::Pid;
+
+use crate::target::{
+    mapping::{self, Mapping},
+    sys::{self, MappedFile},
+};
+
+pub mod dwarf;
+pub mod image;
+pub mod memory;
+pub mod tokio;
+
+use self::tokio::Tokio;
+use image::Image;
+
+/// A file of a process, with a runtime in it.
+#[derive(Debug)]
+pub struct Mapped {
+    /// As the process sees it.
+    pub path: String,
+    /// The file itself, whatever became of its path.
+    pub file: File,
+    /// What is added to an address of the file to get the address in the process.
+    pub bias: u64,
+    /// The unique number the linker gave it; empty when it has none.
+    pub build_id: Vec<u8>,
+    /// What the file tells.
+    pub tokio: Tokio,
+    content: MappedFile,
+}
+
+impl Mapped {
+    /// A path that leads to the file as long as this exists, for code that opens by path.
+    #[must_use]
+    pub fn own_path(&self) -> PathBuf {
+        own_path(&self.file)
+    }
+
+    /// The whole file.
+    #[must_use]
+    pub fn content(&self) -> &[u8] {
+        &self.content
+    }
+}
+
+/// How many files with code `pid` has mapped.
+#[must_use]
+pub fn files(pid: Pid) -> u32 {
+    let mappings = mapping::of(pid);
+    let with_code = mappings
+        .iter()
+        .filter(|mapping| mapping.executable && mapping.path.starts_with('/'));
+    let files: HashSet<_> = with_code
+        .map(|mapping| (mapping.device, mapping.inode))
+        .collect();
+    u32::try_from(files.len()).unwrap_or(u32::MAX)
+}
+
+/// The files with code that `pid` has mapped and that have tokio in them, by address. Nearly always one: the program.
+#[must_use]
+pub fn find(pid: Pid) -> Vec<Mapped> {
+    let root = mapping::root(pid);
+    let mut seen = HashSet::new();
+    mapping::of(pid)
+        .iter()
+        .filter(|mapping| mapping.executable && mapping.path.starts_with('/'))
+        .filter(|mapping| seen.insert((mapping.device, mapping.inode)))
+        .filter_map(|mapping| look(pid, mapping, mapping::seen_from(&root, &mapping.path)))
+        .collect()
+}
+
+fn look(pid: Pid, mapping: &Mapping, path: &str) -> Option<Mapped> {
+    let (file, _) = mapping::open(pid, mapping, path, true)?;
+    let content = sys::map_file(&own_path(&file)).ok()?;
+    let image = Image::parse(&content)?;
+    let bias = image.bias(mapping.start, mapping.offset)?;
+    let tokio = self::tokio::recognise(&image)?;
+    let build_id = image.build_id().unwrap_or_default().to_vec();
+    Some(Mapped {
+        path: path.to_owned(),
+        file,
+        bias,
+        build_id,
+        tokio,
+        content,
+    })
+}
+
+fn own_path(file: &File) -> PathBuf {
+    format!("/proc/self/fd/{}", file.as_raw_fd()).into()
+}
