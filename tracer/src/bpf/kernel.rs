@@ -110,6 +110,9 @@ fn layout(btf: &Btf) -> Result<Layout, BtfError> {
             .offset("task_struct", "se")
             .and_then(|entity| Ok(entity + btf.offset("sched_entity", "cfs_rq")?))
             .unwrap_or(0),
+        task_fsbase: btf
+            .offset("task_struct", "thread")
+            .and_then(|thread| Ok(thread + btf.offset("thread_struct", "fsbase")?))?,
         cfs_throttle_count: btf.offset("cfs_rq", "throttle_count").unwrap_or(0),
     })
 }

@@ -7,10 +7,12 @@ pub mod probes;
 mod ready;
 mod rows;
 mod session;
+mod uprobe;
 mod wire;
 
 pub use attach::Runs;
 pub use kernel::Requirement;
 pub use ready::Ready;
 pub use rows::Rows;
-pub use session::{Kernel, LONG_WAIT, LoadError, Options, Read};
+pub use session::{Kernel, LONG_POLL, LONG_WAIT, LoadError, Options, Read};
+pub use uprobe::Points;

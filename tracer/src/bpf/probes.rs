@@ -21,6 +21,10 @@ pub enum Group {
     Io,
     /// Memory asked for and given back.
     Memory,
+    /// Polls of a runtime's tasks.
+    Task,
+    /// Wakes of a runtime's tasks.
+    Wake,
     /// Each system call as an event.
     Calls,
 }
@@ -37,6 +41,8 @@ impl Group {
         Self::Timing,
         Self::Io,
         Self::Memory,
+        Self::Task,
+        Self::Wake,
         Self::Calls,
     ];
 
@@ -60,6 +66,8 @@ impl Group {
         Self::Timing,
         Self::Io,
         Self::Memory,
+        Self::Task,
+        Self::Wake,
     ];
 
     /// The word people type.
@@ -75,6 +83,8 @@ impl Group {
             Self::Timing => "timing",
             Self::Io => "io",
             Self::Memory => "memory",
+            Self::Task => "task",
+            Self::Wake => "wake",
             Self::Calls => "calls",
         }
     }
@@ -85,7 +95,13 @@ impl Group {
         match self {
             Self::Timing | Self::Io | Self::Memory | Self::Calls => Some(Self::Syscall),
             Self::Stack => Some(Self::Lock),
-            Self::Process | Self::Sched | Self::Lock | Self::Sample | Self::Syscall => None,
+            Self::Wake => Some(Self::Task),
+            Self::Process
+            | Self::Sched
+            | Self::Lock
+            | Self::Sample
+            | Self::Syscall
+            | Self::Task => None,
         }
     }
 
@@ -107,6 +123,8 @@ impl Group {
             | Self::Timing
             | Self::Io
             | Self::Memory
+            | Self::Task
+            | Self::Wake
             | Self::Calls => false,
         }
     }
@@ -119,9 +137,32 @@ pub enum Attach {
     RawTracepoint(&'static str),
     /// To the clock of every CPU, so often per second of CPU time.
     CpuClock,
+    /// To functions of the target's runtime, or to their returns.
+    Functions {
+        /// Which of them.
+        which: Functions,
+        /// To the return.
+        is_return: bool,
+    },
+    /// Not a program: a part of these, which waits for a runtime to be found in a target.
+    PartOfRuntime(&'static [&'static str]),
     /// Not a program: a part of these, which is left out when it is off.
     Part(&'static [&'static str]),
 }
+
+/// Functions of a runtime in the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Functions {
+    /// Those that poll a task.
+    Polls,
+    /// Those that wake one.
+    Wakes,
+    /// Those that hand a closure to the blocking pool.
+    Spawns,
+}
+
+/// The part that reads which task a thread runs.
+pub const RUNNING_TASK: &str = "running_task";
 
 /// Samples of running threads per second and CPU. Not 100: programs that do something every 10 ms would always be
 /// met in the same place.
@@ -257,6 +298,58 @@ pub const PROBES: &[Probe] = &[
         since: "6.1",
         cost: "per mmap, munmap, mremap, brk, madvise; a stack every MiB",
         gives: "memory asked for and given back, by stack",
+    },
+    Probe {
+        name: RUNNING_TASK,
+        group: Group::Sched,
+        attach: Attach::PartOfRuntime(&["sched_switch", "cpu_sample"]),
+        since: "6.1",
+        cost: "about 0.1 µs per switch of a tokio program's thread; nothing in the target",
+        gives: "CPU time and waits by task while polls are not watched",
+    },
+    Probe {
+        name: "task_poll_return",
+        group: Group::Task,
+        attach: Attach::Functions {
+            which: Functions::Polls,
+            is_return: true,
+        },
+        since: "6.1",
+        cost: "about 1.2 µs per poll",
+        gives: "how long polls take, which tasks end",
+    },
+    Probe {
+        name: "task_poll",
+        group: Group::Task,
+        attach: Attach::Functions {
+            which: Functions::Polls,
+            is_return: false,
+        },
+        since: "6.1",
+        cost: "about 1.4 µs per poll",
+        gives: "polls of tokio tasks by type, what a sampled thread polls",
+    },
+    Probe {
+        name: "task_wake",
+        group: Group::Wake,
+        attach: Attach::Functions {
+            which: Functions::Wakes,
+            is_return: false,
+        },
+        since: "6.1",
+        cost: "about 1.2 µs per wake",
+        gives: "how long woken tasks wait for a worker, who wakes whom",
+    },
+    Probe {
+        name: "task_spawn",
+        group: Group::Wake,
+        attach: Attach::Functions {
+            which: Functions::Spawns,
+            is_return: false,
+        },
+        since: "6.1",
+        cost: "about 1.2 µs per closure for the blocking pool",
+        gives: "how long closures wait for a thread of the blocking pool",
     },
     Probe {
         name: "single_calls",

@@ -3,7 +3,11 @@
 //! Dropping it detaches everything; so does the end of this process, `kill -9` included, because the kernel
 //! closes what nobody holds.
 
-use std::{collections::BTreeSet, os::fd::AsFd as _, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    os::fd::{AsFd as _, AsRawFd as _},
+    path::PathBuf,
+};
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
@@ -15,23 +19,26 @@ use tracer_common::{
     LossReason, Nanos, Pid, SyscallKey, SyscallRow, Target, ThreadRow, Tid,
     config::{CallKinds, Control, Settings, SyscallClasses},
     for_each_table, name, table,
+    task::{IdKey, Running, TaskKey, TaskRow},
 };
 
 use super::{
     attach::{Programs, Runs},
     kernel::{self, Requirement},
-    probes::Group,
+    probes::{Functions, Group, RUNNING_TASK},
     ready::Ready,
     rows::{Rows, Table},
+    uprobe::{MapFds, Points},
     wire::Wire,
 };
 use crate::{
-    record::ProbeMeta,
+    record::{ProbeMeta, ProbeStatus},
     target::{sys, syscall},
 };
 
 /// The kernel object, built from `tracer-ebpf`.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer.bpf.o"));
+pub(super) static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer.bpf.o"));
 
 /// What to load, and how.
 #[derive(Clone, Debug)]
@@ -46,6 +53,8 @@ pub struct Options {
     pub debug: bool,
     /// A wait this long is an event with stacks.
     pub long_wait: Nanos,
+    /// A poll this long is an event.
+    pub long_poll: Nanos,
     /// A target's cgroup has a CPU quota.
     pub quotas: bool,
 }
@@ -58,6 +67,7 @@ impl Default for Options {
             btf: super::btf::KERNEL.into(),
             debug: false,
             long_wait: LONG_WAIT,
+            long_poll: LONG_POLL,
             quotas: false,
         }
     }
@@ -66,6 +76,10 @@ impl Default for Options {
 /// A wait this long is an event. People notice pauses from here on, and a thread cannot have more than a hundred of
 /// them a second.
 pub const LONG_WAIT: Nanos = Nanos(10_000_000);
+
+/// A poll this long is an event. Whoever waits for that worker notices, and a sample every 10 ms has a chance to meet
+/// what the poll does; tokio advises to stay below a hundredth of it.
+pub const LONG_POLL: Nanos = Nanos(10_000_000);
 
 impl Options {
     fn has(&self, group: Group) -> bool {
@@ -88,6 +102,7 @@ impl Options {
             },
             stacks_per_s: 1_000,
             bytes_per_stack: 1 << 20,
+            long_poll: self.long_poll.0,
             sample_period: 1_000_000_000 / super::probes::SAMPLES_PER_S,
             locks: on(Group::Lock),
             files: on(Group::Io),
@@ -151,7 +166,13 @@ pub struct Kernel {
     threads: HashMap<MapData, Wire<Tid>, Wire<ThreadRow>>,
     syscalls: HashMap<MapData, Wire<SyscallKey>, Wire<SyscallRow>>,
     breaks: HashMap<MapData, Wire<Pid>, u64>,
+    tasks: HashMap<MapData, Wire<TaskKey>, Wire<TaskRow>>,
+    running: HashMap<MapData, Wire<Tid>, Wire<Running>>,
+    seen: PerCpuArray<MapData, u64>,
+    task_places: HashMap<MapData, Wire<Pid>, i64>,
+    task_ids: HashMap<MapData, Wire<IdKey>, u64>,
     tables: Vec<Box<dyn Rows>>,
+    control_now: Control,
     /// The programs that are attached, or were until detaching.
     attached: Vec<&'static str>,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
@@ -212,6 +233,7 @@ impl Kernel {
         } else {
             None
         };
+        let maps = map_fds(&object);
         let mut tables: Vec<Box<dyn Rows>> = Vec::new();
         macro_rules! take_all {
             ($($table:ident)*) => {
@@ -230,7 +252,12 @@ impl Kernel {
         let threads = take(&mut object, name::THREADS)?;
         let syscalls = take(&mut object, name::SYSCALLS)?;
         let breaks = take(&mut object, name::BREAKS)?;
-        let mut programs = Programs::new(object);
+        let tasks = take(&mut object, name::TASKS)?;
+        let running = take(&mut object, name::RUNNING)?;
+        let seen = take(&mut object, name::SEEN)?;
+        let task_places = take(&mut object, name::TASK_PLACES)?;
+        let task_ids = take(&mut object, name::TASK_IDS)?;
+        let mut programs = Programs::new(object, maps);
         let probes = programs.attach_all(|group| options.has(group))?;
         // The object with its debug information was parsed, and the kernel's type information: tens of MiB.
         sys::give_memory_back();
@@ -243,7 +270,13 @@ impl Kernel {
             threads,
             syscalls,
             breaks,
+            tasks,
+            running,
+            seen,
+            task_places,
+            task_ids,
             tables,
+            control_now: Control::default(),
             attached: programs.attached(),
             programs: Some(programs),
             logger,
@@ -324,22 +357,191 @@ impl Kernel {
         &mut self.tables
     }
 
+    fn tell(&mut self) {
+        // The slot is always there.
+        let _ = self.control.set(0, Wire(self.control_now), 0);
+    }
+
+    /// Adds functions of a runtime that was found in a target.
+    pub fn add_functions(&mut self, which: Functions, points: Points) {
+        if let Some(programs) = &mut self.programs {
+            programs.add_functions(which, points);
+        }
+    }
+
+    /// Forgets the functions of a process that is gone, or runs another program.
+    pub fn remove_functions(&mut self, pid: Pid) {
+        if let Some(programs) = &mut self.programs {
+            programs.remove_functions(pid);
+        }
+    }
+
+    /// Attaches to the functions that were added, if the group was asked for, and says what became of the probes.
+    pub fn attach_functions(&mut self, group: Group) -> Vec<ProbeMeta> {
+        let was_asked_for = |group: Group| {
+            let mut probes = self
+                .probes
+                .iter()
+                .filter(|probe| probe.group == group.name());
+            probes.all(|probe| probe.why != NOT_ASKED_FOR)
+        };
+        if !was_asked_for(group) || group.needs().is_some_and(|needed| !was_asked_for(needed)) {
+            return Vec::new();
+        }
+        let Some(programs) = &mut self.programs else {
+            return Vec::new();
+        };
+        let metas = programs.attach_functions(group);
+        self.attached = programs.attached();
+        let mut statuses = metas.iter().map(|meta| meta.status);
+        if statuses.any(|status| status == ProbeStatus::Attached) {
+            self.heed(group, true);
+        }
+        for meta in &metas {
+            if let Some(probe) = self.probes.iter_mut().find(|probe| probe.name == meta.name) {
+                *probe = meta.clone();
+            }
+        }
+        metas
+    }
+
+    /// Tells of a task that was there before the probes. One that was polled meanwhile is known already.
+    pub fn seed_task(&mut self, key: TaskKey, row: TaskRow) {
+        let _ = self.tasks.insert(Wire(key), Wire(row), BPF_NOEXIST);
+    }
+
+    /// What the kernel side remembers of a task.
+    #[must_use]
+    pub fn task(&self, key: TaskKey) -> Option<TaskRow> {
+        self.tasks.get(&Wire(key), 0).ok().map(|Wire(row)| row)
+    }
+
+    /// Forgets a task.
+    pub fn forget_task(&mut self, key: TaskKey) {
+        let _ = self.tasks.remove(&Wire(key));
+    }
+
+    /// Tasks the kernel side remembers.
+    #[must_use]
+    pub fn task_keys(&self) -> Vec<TaskKey> {
+        const STEPS: usize = 1 << 19;
+        let keys = self.tasks.keys().take(STEPS).filter_map(Result::ok);
+        keys.map(|Wire(key)| key).collect()
+    }
+
+    /// Tells where the threads of a process keep the id of the task they run, from the thread pointer on; `None` that
+    /// it is not known. Gives what became of the probe that reads it.
+    pub fn place_task_id(&mut self, pid: Pid, place: Option<i64>) -> Option<ProbeMeta> {
+        let refused = match place {
+            Some(place) => {
+                let set = self.task_places.insert(Wire(pid), place, 0);
+                set.err().map(|error| error.to_string())
+            }
+            None => {
+                // An error means that there is nothing to remove.
+                let _ = self.task_places.remove(&Wire(pid));
+                Some("where a thread keeps the id of its task was not found".to_owned())
+            }
+        };
+        let known = self.task_places.keys().filter_map(Result::ok).count();
+        self.control_now.task_places = known as u64;
+        self.tell();
+        let mut probes = self.probes.iter_mut();
+        let probe = probes.find(|probe| probe.name == RUNNING_TASK)?;
+        probe.status = match (&refused, known) {
+            (None, _) => ProbeStatus::Attached,
+            (Some(_), 0) => ProbeStatus::Refused,
+            (Some(_), _) => ProbeStatus::Degraded,
+        };
+        probe.why = refused.unwrap_or_default();
+        Some(probe.clone())
+    }
+
+    /// Tells the type of a task.
+    pub fn name_task(&mut self, key: IdKey, vtable: u64) {
+        let _ = self.task_ids.insert(Wire(key), vtable, 0);
+    }
+
+    /// Forgets the type of a task.
+    pub fn forget_task_id(&mut self, key: IdKey) {
+        let _ = self.task_ids.remove(&Wire(key));
+    }
+
+    /// Since the programs were loaded: polls and wakes of tasks that were seen; samples in which the id that a thread
+    /// keeps was that of the task it polls, and those in which it was not; polls and wakes that ran into a trap while nobody
+    /// watched: it takes a while until the last is attached, and until the last is gone.
+    #[must_use]
+    pub fn seen(&self) -> [u64; 6] {
+        [0, 1, 2, 3, 4, 5].map(|what| {
+            let counts = self.seen.get(&what, 0);
+            counts.map_or(0, |counts| counts.iter().sum())
+        })
+    }
+
+    /// The polls that threads are in now. A copy may be a moment old, or of two moments.
+    #[must_use]
+    pub fn running(&self) -> Vec<(Tid, Running)> {
+        let since = self.control_now.polls_since;
+        let rows = self.running.iter().take(1 << 16).filter_map(Result::ok);
+        rows.map(|(Wire(tid), Wire(running))| (tid, running))
+            .filter(|(_, running)| running.top().is_some_and(|top| top.since.0 >= since))
+            .collect()
+    }
+
     /// Switches an optional group on or off while the others go on. False when it cannot be switched, or is so
     /// already.
     pub fn switch(&mut self, group: Group, on: bool) -> bool {
         if on && matches!(group, Group::Syscall | Group::Timing) {
             // What rows say of calls entered before is stale: their exits were not seen.
-            let control = Control {
-                syscalls_since: crate::target::sys::monotonic().0,
-            };
-            let _ = self.control.set(0, Wire(control), 0);
+            self.control_now.syscalls_since = sys::monotonic().0;
+            self.tell();
+        }
+        if !on {
+            self.heed(group, false);
         }
         let Some(programs) = &mut self.programs else {
             return false;
         };
         let switched = programs.switch(group, on);
         self.attached = programs.attached();
+        // Not again: polls that began before would be left out.
+        if on && self.heeds_since(group).is_none() {
+            self.heed(group, true);
+        }
         switched
+    }
+
+    /// Makes programs at functions count, or return at once. To attach and to detach takes milliseconds, instruction by
+    /// instruction; so that it is known since when and until when all of them count, they are told when all are there,
+    /// and before the first is not.
+    fn heed(&mut self, group: Group, on: bool) {
+        let now = if on { sys::monotonic().0 } else { 0 };
+        match group {
+            Group::Task => self.control_now.polls_since = now,
+            Group::Wake => self.control_now.wakes_since = now,
+            Group::Process
+            | Group::Sched
+            | Group::Lock
+            | Group::Stack
+            | Group::Sample
+            | Group::Syscall
+            | Group::Timing
+            | Group::Io
+            | Group::Memory
+            | Group::Calls => return,
+        }
+        self.tell();
+    }
+
+    /// Since when the programs at functions of this group count; `None` while they do not.
+    #[must_use]
+    pub fn heeds_since(&self, group: Group) -> Option<Nanos> {
+        let since = if group == Group::Wake {
+            self.control_now.wakes_since
+        } else {
+            self.control_now.polls_since
+        };
+        (since != 0).then_some(Nanos(since))
     }
 
     /// The programs that are attached; after detaching, those that were.
@@ -453,6 +655,33 @@ fn whole<T>(copy: impl Fn() -> Result<T, MapError>, is_whole: impl Fn(&T) -> boo
         }
     }
     Read::Torn
+}
+
+/// Why a probe is off that was not asked for.
+pub(super) const NOT_ASKED_FOR: &str = "not asked for";
+
+/// The maps of an object by name. They are the session's, and live as long as its programs.
+fn map_fds(object: &Ebpf) -> MapFds {
+    use aya::maps::Map;
+    object
+        .maps()
+        .filter_map(|(name, map)| {
+            #[expect(
+                clippy::wildcard_enum_match_arm,
+                reason = "a foreign enum; the object has no others"
+            )]
+            let data = match map {
+                Map::Array(data)
+                | Map::HashMap(data)
+                | Map::LruHashMap(data)
+                | Map::PerCpuArray(data)
+                | Map::PerCpuHashMap(data)
+                | Map::RingBuf(data) => data,
+                _ => return None,
+            };
+            Some((name.to_owned(), data.fd().as_fd().as_raw_fd()))
+        })
+        .collect()
 }
 
 fn slot(pid: Pid) -> u32 {
