@@ -45,6 +45,10 @@ pub enum Sample {
     Pressure(PressureSample),
     /// What the kernel side costs.
     Probes(ProbesSample),
+    /// Tasks of a type that are there.
+    Alive(AliveSample),
+    /// One task that is there.
+    Task(TaskSample),
 }
 
 /// A thread's times up to `at`, the open interval included: they sum to `at - first`.
@@ -168,6 +172,56 @@ pub struct ProbesSample {
     pub runs: u64,
     /// The part of the time that the targets paid, with the way into the programs and back.
     pub target_time: Nanos,
+    /// When polls of tasks were first watched; 0 when they never were.
+    pub polls_first: Nanos,
+    /// Time during which polls of tasks were watched.
+    pub polls_on: Nanos,
+    /// Time during which wakes of tasks were watched.
+    pub wakes_on: Nanos,
+}
+
+/// Tasks of a type that were found in the memory of a process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AliveSample {
+    /// When it was read.
+    pub at: Nanos,
+    /// The process.
+    pub pid: Pid,
+    /// The type: address of its vtable.
+    pub vtable: u64,
+    /// Tasks that a thread polls.
+    pub running: u64,
+    /// Tasks that wait for a thread.
+    pub queued: u64,
+    /// Tasks that wait to be woken.
+    pub idle: u64,
+    /// Tasks that have ended, but whose result nobody has taken.
+    pub complete: u64,
+}
+
+/// A task that was found in the memory of a process, or that a thread polls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TaskSample {
+    /// When it was read.
+    pub at: Nanos,
+    /// The process.
+    pub pid: Pid,
+    /// Address of its header.
+    pub header: u64,
+    /// Its id; 0 when it has none.
+    pub id: u64,
+    /// Its type: address of the vtable.
+    pub vtable: u64,
+    /// Number of the list that owns it; 0 when none does.
+    pub owner: u64,
+    /// Its state word: [`tracer_common::task::state`].
+    pub state: u64,
+    /// When it was first seen.
+    pub first: Nanos,
+    /// The thread that polls it; 0 when none does or that is not known.
+    pub tid: Tid,
+    /// When that poll began; 0 when that was not seen.
+    pub poll: Nanos,
 }
 
 /// One system call of one thread, cumulative.
@@ -238,6 +292,68 @@ pub enum Meta {
     File(FileMeta),
     /// How much CPU a process may use.
     Limits(LimitsMeta),
+    /// A runtime in a process.
+    Runtime(RuntimeMeta),
+    /// A type of task.
+    TaskType(TaskTypeMeta),
+}
+
+/// A runtime in a process, or that there is none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RuntimeMeta {
+    /// The process.
+    pub pid: Pid,
+    /// Which: `tokio`; `native` when none was recognised.
+    pub kind: String,
+    /// Its version; empty when not known.
+    pub version: String,
+    /// The file it is in; empty when there is none.
+    pub module: String,
+    /// Files that were looked at.
+    pub files: u32,
+    /// What cannot be had and why, one line each.
+    pub notes: Vec<String>,
+}
+
+/// A type of task.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TaskTypeMeta {
+    /// The process.
+    pub pid: Pid,
+    /// Address of its vtable there.
+    pub vtable: u64,
+    /// As people write it.
+    pub name: String,
+    /// As the compiler does; empty when not known.
+    pub raw_name: String,
+    /// Source file; empty when not known.
+    pub file: String,
+    /// Line in it; 0 when not known.
+    pub line: u32,
+    /// What runs it.
+    pub kind: TaskKind,
+}
+
+/// What runs a task.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TaskKind {
+    /// A worker polls it: a future.
+    #[default]
+    Async,
+    /// A thread of the blocking pool runs it once: a closure.
+    Blocking,
+}
+
+impl TaskKind {
+    /// What the name of a worker's own loop begins with: it is started like a closure of the blocking pool, but is none
+    /// to anybody who looks at one. What finds types gives it this name, and nobody can write such a function.
+    pub const WORKER: &str = "[blocking] tokio worker";
+
+    /// True for the loop of a worker: its waits are those of a worker with nothing to do.
+    #[must_use]
+    pub fn is_worker(self, name: &str) -> bool {
+        self == Self::Blocking && name.starts_with(Self::WORKER)
+    }
 }
 
 /// A call stack, by the number events use.

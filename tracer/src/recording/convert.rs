@@ -174,6 +174,7 @@ pub(crate) fn size(record: &Record) -> usize {
         Record::Sample(Sample::Holding(_) | Sample::Pressure(_) | Sample::Probes(_)) => 96,
         Record::Sample(Sample::Syscall(sample)) => 128 + 10 * sample.buckets.len(),
         Record::Sample(Sample::Process(_) | Sample::Agent(_)) => 64,
+        Record::Sample(Sample::Alive(_) | Sample::Task(_)) => 128,
         Record::Meta(meta) => 128 + meta::text(meta),
         Record::Loss(_) | Record::Tick(_) => 24,
     }
@@ -189,6 +190,8 @@ fn time(record: &Record) -> Option<Nanos> {
         Record::Sample(Sample::Holding(sample)) => Some(sample.at),
         Record::Sample(Sample::Pressure(sample)) => Some(sample.at),
         Record::Sample(Sample::Probes(sample)) => Some(sample.at),
+        Record::Sample(Sample::Alive(sample)) => Some(sample.at),
+        Record::Sample(Sample::Task(sample)) => Some(sample.at),
         Record::Meta(Meta::Session(session)) => Some(session.started),
         Record::Meta(Meta::Process(process)) => Some(process.since),
         Record::Tick(at) => Some(*at),
@@ -200,7 +203,9 @@ fn time(record: &Record) -> Option<Nanos> {
             | Meta::Stack(_)
             | Meta::Symbol(_)
             | Meta::File(_)
-            | Meta::Limits(_),
+            | Meta::Limits(_)
+            | Meta::Runtime(_)
+            | Meta::TaskType(_),
         )
         | Record::Loss(_) => None,
     }

@@ -5,7 +5,8 @@ use tracer_common::{Nanos, Pid, StackId, SyscallNr, Tid};
 use super::schema::{self, meta::What};
 use crate::record::{
     FileMeta, FrameMeta, LimitsMeta, Meta, ProbeMeta, ProbeStatus, ProcessMeta, Record,
-    SessionMeta, StackMeta, SymbolMeta, SyscallNameMeta, ThreadNameMeta,
+    RuntimeMeta, SessionMeta, StackMeta, SymbolMeta, SyscallNameMeta, TaskKind, TaskTypeMeta,
+    ThreadNameMeta,
 };
 
 /// Bytes of text in a description.
@@ -28,6 +29,11 @@ pub(super) fn text(meta: &Meta) -> usize {
         }
         Meta::File(meta) => meta.kind.len() + meta.name.len(),
         Meta::Limits(_) => 0,
+        Meta::Runtime(meta) => {
+            let notes = meta.notes.iter().map(|note| 8 + note.len());
+            meta.kind.len() + meta.version.len() + meta.module.len() + notes.sum::<usize>()
+        }
+        Meta::TaskType(meta) => meta.name.len() + meta.raw_name.len() + meta.file.len(),
     }
 }
 
@@ -98,6 +104,26 @@ pub(super) fn encode(meta: &Meta) -> schema::Meta {
             cpus: meta.cpus,
             quota_millicpus: meta.quota_millicpus,
             io_uring: meta.io_uring,
+        }),
+        Meta::Runtime(meta) => What::Runtime(schema::Runtime {
+            pid: meta.pid.0,
+            kind: meta.kind,
+            version: meta.version,
+            module: meta.module,
+            files: meta.files,
+            notes: meta.notes,
+        }),
+        Meta::TaskType(meta) => What::TaskType(schema::TaskType {
+            pid: meta.pid.0,
+            vtable: meta.vtable,
+            name: meta.name,
+            raw_name: meta.raw_name,
+            file: meta.file,
+            line: meta.line,
+            kind: match meta.kind {
+                TaskKind::Async => 0,
+                TaskKind::Blocking => 1,
+            },
         }),
     };
     schema::Meta { what: Some(what) }
@@ -173,6 +199,27 @@ pub(super) fn decode(message: schema::Meta, records: &mut Vec<Record>) -> u64 {
             cpus: meta.cpus,
             quota_millicpus: meta.quota_millicpus,
             io_uring: meta.io_uring,
+        })),
+        Some(What::Runtime(meta)) => Some(Meta::Runtime(RuntimeMeta {
+            pid: Pid(meta.pid),
+            kind: meta.kind,
+            version: meta.version,
+            module: meta.module,
+            files: meta.files,
+            notes: meta.notes,
+        })),
+        Some(What::TaskType(meta)) => Some(Meta::TaskType(TaskTypeMeta {
+            pid: Pid(meta.pid),
+            vtable: meta.vtable,
+            name: meta.name,
+            raw_name: meta.raw_name,
+            file: meta.file,
+            line: meta.line,
+            kind: if meta.kind == 1 {
+                TaskKind::Blocking
+            } else {
+                TaskKind::Async
+            },
         })),
         None => None,
     };

@@ -2,6 +2,7 @@
 
 mod counter;
 mod rest;
+mod task;
 
 use std::collections::HashMap;
 
@@ -20,6 +21,8 @@ const COUNTER: u32 = 5;
 const HOLDING: u32 = 6;
 const PRESSURE: u32 = 7;
 const PROBES: u32 = 8;
+const ALIVE: u32 = 9;
+const TASK: u32 = 10;
 
 /// The columns of samples while they are filled.
 #[derive(Default)]
@@ -30,6 +33,7 @@ pub(super) struct Columns {
     process_at: Delta,
     agent_at: Delta,
     rest: rest::Columns,
+    tasks: task::Columns,
 }
 
 impl Columns {
@@ -69,6 +73,16 @@ impl Columns {
                 self.message.order.push(PROBES);
                 let columns = self.message.probes.get_or_insert_default();
                 self.rest.push_probes(columns, sample);
+            }
+            Sample::Alive(sample) => {
+                self.message.order.push(ALIVE);
+                let columns = self.message.alive.get_or_insert_default();
+                self.tasks.push_alive(columns, sample);
+            }
+            Sample::Task(sample) => {
+                self.message.order.push(TASK);
+                let columns = self.message.tasks.get_or_insert_default();
+                self.tasks.push_task(columns, sample);
             }
         }
     }
@@ -230,6 +244,8 @@ pub(super) fn decode(
     let mut holding_rows = message.holdings.as_ref().map(rest::HoldingRows::new);
     let mut pressure_rows = message.pressures.as_ref().map(rest::PressureRows::new);
     let mut probes_rows = message.probes.as_ref().map(rest::ProbesRows::new);
+    let mut alive_rows = message.alive.as_ref().map(task::AliveRows::new);
+    let mut task_rows = message.tasks.as_ref().map(task::TaskRows::new);
 
     let mut skipped = Skipped::default();
     let order = rows(&message.order)?;
@@ -254,6 +270,8 @@ pub(super) fn decode(
                 rows.next()
             })?)),
             PROBES => Some(Sample::Probes(next(&mut probes_rows, |rows| rows.next())?)),
+            ALIVE => Some(Sample::Alive(next(&mut alive_rows, |rows| rows.next())?)),
+            TASK => Some(Sample::Task(next(&mut task_rows, |rows| rows.next())?)),
             _ => {
                 skipped.unknown += 1;
                 continue;

@@ -217,6 +217,7 @@ fn no_record_is_larger_than_it_is_said_to_be() {
             time: MAX,
             runs: u64::MAX,
             target_time: MAX,
+            ..ProbesSample::default()
         })),
         Record::Event(
             EventHeader {

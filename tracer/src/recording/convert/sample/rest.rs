@@ -3,7 +3,7 @@
 use tracer_common::{Nanos, Pid};
 
 use super::{
-    super::{Column, Delta, Malformed, Times},
+    super::{Column, Delta, Later, Malformed, Times},
     schema,
 };
 use crate::record::{HoldingSample, PressureSample, ProbesSample};
@@ -57,6 +57,9 @@ impl Columns {
         columns.time.push(sample.time.0);
         columns.runs.push(sample.runs);
         columns.target_time.push(sample.target_time.0);
+        columns.polls_first.push(sample.polls_first.0);
+        columns.polls_on.push(sample.polls_on.0);
+        columns.wakes_on.push(sample.wakes_on.0);
     }
 }
 
@@ -143,6 +146,9 @@ pub(super) struct ProbesRows<'a> {
     time: Column<'a, u64>,
     runs: Column<'a, u64>,
     target_time: Column<'a, u64>,
+    polls_first: Later<'a, u64>,
+    polls_on: Later<'a, u64>,
+    wakes_on: Later<'a, u64>,
 }
 
 impl<'a> ProbesRows<'a> {
@@ -152,6 +158,9 @@ impl<'a> ProbesRows<'a> {
             time: Column::new(&columns.time),
             runs: Column::new(&columns.runs),
             target_time: Column::new(&columns.target_time),
+            polls_first: Later::new(&columns.polls_first),
+            polls_on: Later::new(&columns.polls_on),
+            wakes_on: Later::new(&columns.wakes_on),
         }
     }
 
@@ -161,6 +170,9 @@ impl<'a> ProbesRows<'a> {
             time: Nanos(self.time.next()?),
             runs: self.runs.next()?,
             target_time: Nanos(self.target_time.next()?),
+            polls_first: Nanos(self.polls_first.next()?),
+            polls_on: Nanos(self.polls_on.next()?),
+            wakes_on: Nanos(self.wakes_on.next()?),
         })
     }
 }
