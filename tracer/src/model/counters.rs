@@ -8,7 +8,8 @@ use tracer_common::{
     hist::BUCKETS,
     table::{
         ErrorRow, Errors, FileRow, Files, LockRow, Locks, MemoryCalls, MemoryKey, MemoryRow, Plain,
-        PollRow, Polls, Timed, WakeRow, Wakes,
+        PollRow, PollerRow, Pollers, Polls, TaskTimes, TaskTypes, TaskWakeRow, TaskWakes, Timed,
+        TypeRow, WakeRow, Wakes,
     },
 };
 
@@ -40,6 +41,10 @@ impl Folds for Wakes {}
 impl Folds for Files {}
 impl Folds for Polls {}
 impl Folds for Errors {}
+impl Folds for TaskTypes {}
+impl Folds for TaskTimes {}
+impl Folds for TaskWakes {}
+impl Folds for Pollers {}
 
 impl Folds for MemoryCalls {
     /// One row for all processes: 0 is none.
@@ -326,6 +331,50 @@ impl Sum for ErrorRow {
     }
 }
 
+impl Sum for TypeRow {
+    fn add(&mut self, other: &Self) {
+        add_fields!(self, other, polls first queued rescheduled completed cancelled wakes redundant_wakes);
+        add_fields!(self, other, self_wakes long_polls ready futex io fault other);
+    }
+
+    fn headline(&self) -> [u64; 2] {
+        [self.polls, self.completed]
+    }
+}
+
+impl Sum for Timed {
+    fn add(&mut self, other: &Self) {
+        add_timed(self, other);
+    }
+
+    fn headline(&self) -> [u64; 2] {
+        [self.count, self.sum]
+    }
+}
+
+impl Sum for TaskWakeRow {
+    fn add(&mut self, other: &Self) {
+        add_fields!(self, other, count);
+    }
+
+    fn headline(&self) -> [u64; 2] {
+        [self.count, self.count]
+    }
+}
+
+impl Sum for PollerRow {
+    fn add(&mut self, other: &Self) {
+        add_fields!(self, other, polls busy blocking blocking_busy);
+    }
+
+    fn headline(&self) -> [u64; 2] {
+        [
+            self.polls.saturating_add(self.blocking),
+            self.busy.saturating_add(self.blocking_busy),
+        ]
+    }
+}
+
 /// All of them.
 #[derive(Debug, Default)]
 pub(super) struct Tables {
@@ -335,6 +384,10 @@ pub(super) struct Tables {
     pub(super) polls: Counters<Polls>,
     pub(super) memory: Counters<MemoryCalls>,
     pub(super) errors: Counters<Errors>,
+    pub(super) task_types: Counters<TaskTypes>,
+    pub(super) task_times: Counters<TaskTimes>,
+    pub(super) task_wakes: Counters<TaskWakes>,
+    pub(super) pollers: Counters<Pollers>,
 }
 
 impl Tables {
@@ -347,6 +400,10 @@ impl Tables {
             Polls::NUMBER => self.polls.sample(sample),
             MemoryCalls::NUMBER => self.memory.sample(sample),
             Errors::NUMBER => self.errors.sample(sample),
+            TaskTypes::NUMBER => self.task_types.sample(sample),
+            TaskTimes::NUMBER => self.task_times.sample(sample),
+            TaskWakes::NUMBER => self.task_wakes.sample(sample),
+            Pollers::NUMBER => self.pollers.sample(sample),
             _ => false,
         }
     }
@@ -358,5 +415,9 @@ impl Tables {
         self.polls.close();
         self.memory.close();
         self.errors.close();
+        self.task_types.close();
+        self.task_times.close();
+        self.task_wakes.close();
+        self.pollers.close();
     }
 }

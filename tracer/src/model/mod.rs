@@ -10,6 +10,7 @@ mod level;
 pub mod snapshot;
 mod stacks;
 mod syscalls;
+mod tasks;
 mod threads;
 mod view;
 
@@ -55,6 +56,7 @@ pub struct Model {
     syscalls: syscalls::Syscalls,
     tables: counters::Tables,
     stacks: stacks::Stacks,
+    tasks: tasks::Tasks,
     files: BTreeMap<(Pid, u32), FileMeta>,
     limits: BTreeMap<Pid, LimitsMeta>,
     pressure: level::Pressure,
@@ -132,14 +134,23 @@ impl Model {
             }
             Event::ProcessExit(exit) => {
                 self.stacks.left(header.pid);
+                self.tasks.left(header.pid);
                 self.end_process(header.pid, exit.code);
             }
             Event::Exec(exec) => {
                 self.stacks.left(header.pid);
+                self.tasks.left(header.pid);
                 self.threads.take_over(exec.old_tid, header.tid);
             }
-            Event::LongWait(wait) => self.stacks.waited(header.at, wait),
-            Event::CpuSample(sample) => self.stacks.sampled(sample),
+            Event::LongWait(wait) => {
+                self.stacks.waited(header.at, wait);
+                self.tasks.waited(header.at, wait);
+            }
+            Event::CpuSample(sample) => {
+                self.stacks.sampled(sample);
+                self.tasks.sampled(header, sample);
+            }
+            Event::LongPoll(poll) => self.tasks.long(header, poll),
             Event::Mapped(mapped) => self.stacks.mapped(header.pid, mapped),
             Event::Unmapped(unmapped) => self.stacks.unmapped(header.pid, unmapped),
             // Counted in the kernel too; the single ones are for those who read the recording.
@@ -216,10 +227,13 @@ impl Model {
                 process.swap_bytes = sample.swap_bytes.or(process.swap_bytes);
                 process.sockets = sample.sockets.or(process.sockets);
             }
+            Sample::Alive(sample) => self.tasks.alive(sample),
+            Sample::Task(sample) => self.tasks.task(sample),
             Sample::Pressure(sample) => self.pressure.sample(sample),
             Sample::Probes(sample) => {
                 self.probe_time.total = self.probe_time.total.max(sample.target_time.0);
                 self.probe_cost = Some(*sample);
+                self.tasks.probes(sample);
             }
         }
     }
@@ -256,6 +270,8 @@ impl Model {
                     self.probes.push(probe.clone());
                 }
             }
+            Meta::Runtime(meta) => self.tasks.runtime(meta),
+            Meta::TaskType(meta) => self.tasks.name(meta),
             Meta::Stack(meta) => self.stacks.stack(meta),
             Meta::Symbol(meta) => self.stacks.symbol(meta),
             Meta::File(meta) => {
@@ -285,6 +301,7 @@ impl Model {
         let recent = self.threads.close();
         let syscalls = self.syscalls.close();
         self.tables.close();
+        self.tasks.close(&self.tables.task_types, at, length);
         self.target_cpu.total = self
             .target_cpu
             .total
@@ -350,6 +367,7 @@ impl Model {
             polls: self.poll_views(),
             memory: self.memory_view(),
             cpu: self.cpu_view(),
+            tasks: self.tasks_view(),
             in_flight: self.level_views(),
             quality: Quality {
                 events: self.events.total,

@@ -2,12 +2,18 @@
 //!
 //! Views and reports read this and nothing else. It formats nothing and holds no percentages: ratios are 0–1.
 
+mod task;
+mod task_type;
+
 use std::sync::Arc;
 
 use tracer_common::{
     LossReason, Nanos, Pid, State, SyscallNr, ThreadTimes, Tid,
     table::{LockKind, MemoryCall},
 };
+
+pub use task::*;
+pub use task_type::*;
 
 use crate::record::{ProbeMeta, SessionMeta, SymbolMeta};
 
@@ -46,6 +52,8 @@ pub struct Snapshot {
     pub memory: MemoryView,
     /// CPUs the targets may use, and where their CPU time goes.
     pub cpu: CpuView,
+    /// Tasks of async runtimes.
+    pub tasks: TasksView,
     /// What is started and not finished.
     pub in_flight: Vec<LevelView>,
     /// How far the numbers can be trusted, and what they cost.

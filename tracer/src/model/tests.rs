@@ -3,6 +3,7 @@
 mod memory;
 mod stacks;
 mod tables;
+mod tasks;
 
 use tracer_common::{
     Event, EventHeader, LossReason, Nanos, Pid, State, Table, TableNr, Tid, table::Plain,

@@ -257,6 +257,8 @@ impl Model {
         if let Some(sockets) = self.sockets.view("sockets") {
             levels.push(sockets);
         }
+        levels.extend(self.tasks.level.view("tasks"));
+        levels.extend(self.tasks.pool_level.view("pool"));
         levels
     }
 

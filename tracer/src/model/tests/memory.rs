@@ -271,6 +271,7 @@ fn what_the_probes_cost_is_a_share_of_the_targets_cpu_time() {
             time: Nanos(target_time * 3),
             runs: 7,
             target_time: Nanos(target_time),
+            ..ProbesSample::default()
         }))
     };
     let ratios = |got: Snapshot| (got.quality.target_cpu_ratio, got.quality.recent_cpu_ratio);

@@ -59,6 +59,7 @@ fn sampled(stack: u32, kernel_stack: u32) -> Record {
             stack: StackId(stack),
             kernel_stack: StackId(kernel_stack),
             period: 10_000_000,
+            ..CpuSample::default()
         }),
     )
 }
