@@ -6,6 +6,7 @@
 //! beyond a bound counted as lost.
 
 pub mod launch;
+mod observer;
 mod recorder;
 pub mod replay;
 pub mod session;

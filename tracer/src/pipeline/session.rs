@@ -7,9 +7,10 @@ use tokio::{
     sync::{oneshot, watch},
     time::{Instant, MissedTickBehavior, interval_at, sleep_until},
 };
-use tracer_common::{LossReason, Pid};
+use tracer_common::{LossReason, Nanos, Pid};
 
 use super::{
+    observer::Observing,
     recorder::{self, Recorder},
     symbols::Symbols,
 };
@@ -19,6 +20,7 @@ use crate::{
     record::{Loss, Meta, Record},
     recording::RecordingError,
     source::live::{self, Live},
+    target::sys,
 };
 
 /// What to do.
@@ -176,6 +178,12 @@ fn remember(symbols: &mut Symbols, records: &[Record]) {
     }
 }
 
+/// A moment of the monotonic clock as one of the timer's.
+fn instant(at: Option<Nanos>) -> Instant {
+    let left = at.and_then(|at| at.since(sys::monotonic()));
+    Instant::now() + Duration::from_nanos(left.unwrap_or_default().0)
+}
+
 async fn run(
     plan: Plan,
     output: Option<recorder::Output>,
@@ -207,6 +215,8 @@ async fn run(
         dropped: 0,
     };
     let mut symbols = Symbols::start()?;
+    let mut observing = Observing::start()?;
+    observing.ask(live.questions());
     remember(&mut symbols, &records);
     sinks.push(&records);
     publish.send_replace(Arc::new(sinks.model.snapshot()));
@@ -246,6 +256,14 @@ async fn run(
                 live.listen();
                 false
             }
+            () = sleep_until(instant(live.due())), if live.due().is_some() => {
+                live.keep_to_plan();
+                false
+            }
+            answer = observing.answer() => {
+                live.answered(answer, &mut records);
+                false
+            }
             names = symbols.answer() => {
                 records = names;
                 false
@@ -253,6 +271,7 @@ async fn run(
         };
         remember(&mut symbols, &records);
         symbols.ask(live.unnamed());
+        observing.ask(live.questions());
         let recording = sinks.push(&records);
         if ticked {
             log::debug!("a tick took {} records", records.len());

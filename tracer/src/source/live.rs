@@ -4,10 +4,15 @@
 //! that is proof, not a guess: the kernel side is counting already when `/proc` is read, so if the thread had
 //! moved meanwhile there would be a row, and the one made here would not be taken.
 
+mod bursts;
 mod cost;
 mod governor;
 mod holdings;
+mod observer;
+mod points;
 mod stacks;
+mod tasks;
+mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,13 +28,19 @@ use self::{
     governor::{Governor, Switch},
     holdings::Holdings,
     stacks::Stacks,
+    tasks::Tasks,
 };
-pub use self::{governor::ORDER as SHED_ORDER, stacks::Unnamed};
+pub use self::{
+    governor::ORDER as SHED_ORDER,
+    observer::{Answer, Observer, Question},
+    points::points,
+    stacks::Unnamed,
+};
 use crate::{
     bpf::{self, Kernel, LoadError, Read, Ready, probes::Group},
     record::{
-        AgentSample, Loss, Meta, ProbeStatus, ProcessMeta, ProcessSample, Record, Sample,
-        SessionMeta, SyscallNameMeta, SyscallSample, ThreadNameMeta, ThreadSample,
+        AgentSample, Loss, Meta, ProbeMeta, ProbeStatus, ProcessMeta, ProcessSample, Record,
+        Sample, SessionMeta, SyscallNameMeta, SyscallSample, ThreadNameMeta, ThreadSample,
     },
     target::{Description, process, sys, syscall},
 };
@@ -58,6 +69,9 @@ const NAMES_EARLY: u64 = 3;
 /// thousand short processes a second fill it otherwise.
 const HARVEST: usize = 128;
 
+/// The share of the limit that watching polls and wakes may take.
+const FOR_TASKS: f64 = 0.5;
+
 /// An attached session.
 pub struct Live {
     kernel: Kernel,
@@ -75,6 +89,7 @@ pub struct Live {
     losses: BTreeMap<LossReason, u64>,
     stacks: Stacks,
     holdings: Holdings,
+    tasks: Tasks,
     cost: Cost,
     governor: Option<Governor>,
     activity: Activity,
@@ -147,6 +162,7 @@ impl Live {
             losses: BTreeMap::new(),
             stacks: Stacks::default(),
             holdings: Holdings::default(),
+            tasks: Tasks::new(None, Nanos(0)),
             cost: Cost::default(),
             governor: None,
             activity: Activity::default(),
@@ -154,6 +170,10 @@ impl Live {
             last_tick: started,
         };
         live.governor = live.options.max_overhead.map(Governor::new);
+        live.tasks = Tasks::new(
+            live.options.max_overhead.map(|limit| limit * FOR_TASKS),
+            live.options.interval,
+        );
         for &target in targets {
             live.begin(target, out)?;
             // A process not yet traced may have had a child since it was looked for: look until nothing is new.
@@ -169,6 +189,7 @@ impl Live {
         if let Some(&first) = targets.first() {
             live.holdings.pressure(first, out);
         }
+        live.tasks.ask();
         live.cost.begin(&live.kernel, sys::monotonic());
         Ok(live)
     }
@@ -233,6 +254,9 @@ impl Live {
         };
         let found = process::describe(pid).unwrap_or(gone);
         known.parent = found.parent;
+        if !found.exe.is_empty() {
+            self.tasks.begin(&mut self.kernel, pid);
+        }
         out.push(Record::Meta(Meta::Process(ProcessMeta {
             pid,
             parent: found.parent,
@@ -319,6 +343,7 @@ impl Live {
             | Event::ProcessExit(_)
             | Event::Exec(_)
             | Event::Unmapped(_)
+            | Event::LongPoll(_)
             | Event::Call(_) => {}
         }
         event
@@ -334,6 +359,37 @@ impl Live {
     /// Ends a measurement of what programs cost.
     pub fn listen(&mut self) {
         self.cost.listen(&self.kernel, sys::monotonic());
+    }
+
+    /// What became of every probe.
+    #[must_use]
+    pub fn probes(&self) -> &[ProbeMeta] {
+        self.kernel.probes()
+    }
+
+    /// When [`Live::keep_to_plan`] should be called, at the latest.
+    #[must_use]
+    pub fn due(&self) -> Option<Nanos> {
+        self.tasks.watch.due()
+    }
+
+    /// Switches what is to be on for a part of a tick only.
+    pub fn keep_to_plan(&mut self) {
+        self.tasks.watch.keep_to_plan(&mut self.kernel);
+    }
+
+    /// What an [`Observer`] is to be asked; each question is given out once.
+    pub fn questions(&mut self) -> Vec<Question> {
+        self.tasks.questions()
+    }
+
+    /// What it answered.
+    pub fn answered(&mut self, answer: Answer, out: &mut Vec<Record>) {
+        self.tasks.answered(&mut self.kernel, answer, out);
+        let torn = std::mem::take(&mut self.tasks.torn);
+        if torn > 0 {
+            self.lose(LossReason::TORN_READ, torn);
+        }
     }
 
     /// Addresses in stacks that wait for their names; each is given out once.
@@ -373,7 +429,11 @@ impl Live {
                 self.take_over(old_tid, header.tid);
             }
             Event::CpuSample(_) => self.activity.samples += 1,
-            Event::LongWait(_) | Event::Mapped(_) | Event::Unmapped(_) | Event::Call(_) => {}
+            Event::LongWait(_)
+            | Event::Mapped(_)
+            | Event::Unmapped(_)
+            | Event::LongPoll(_)
+            | Event::Call(_) => {}
         }
     }
 
@@ -426,7 +486,20 @@ impl Live {
                 .map(|(&reason, &count)| Record::Loss(Loss { reason, count })),
         );
         let now = sys::monotonic();
-        if let Some(cost) = self.cost.tick(&self.kernel, now, self.activity) {
+        let length = now.since(self.last_tick).unwrap_or_default();
+        let on_cpu = self.activity.on_cpu;
+        self.tasks.tick(&mut self.kernel, now, length, on_cpu, out);
+        if let Some(limit) = self.options.max_overhead
+            && let Some(governor) = &mut self.governor
+        {
+            // What watching tasks leaves of its part is for the others.
+            let for_tasks = self.tasks.watch.spent_share.min(limit * FOR_TASKS);
+            governor.set_limit(limit - for_tasks);
+        }
+        [self.activity.polls, self.activity.wakes] = self.tasks.watch.seen();
+        self.activity.at_functions = self.tasks.watch.cost;
+        if let Some(mut cost) = self.cost.tick(&self.kernel, now, self.activity) {
+            self.tasks.watch.tell(&mut cost);
             out.push(Record::Sample(Sample::Probes(cost)));
         }
         self.govern(now, out);
@@ -622,6 +695,7 @@ impl Live {
             .collect();
         for pid in done {
             self.processes.remove(&pid);
+            self.tasks.forget(&mut self.kernel, pid);
             self.kernel
                 .remove_target(pid, self.processes.keys().copied());
         }

@@ -10,7 +10,10 @@ use tracer_common::Nanos;
 
 use super::governor;
 use crate::{
-    bpf::{Kernel, Runs, probes::PROBES},
+    bpf::{
+        Kernel, Runs,
+        probes::{Attach, PROBES},
+    },
     record::ProbesSample,
     target::sys,
 };
@@ -40,12 +43,17 @@ const TIMES_THE_USUAL: f64 = 3.0;
 const OTHERS: f64 = 45.0;
 
 /// How often something happened to the targets that runs programs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Activity {
     pub(super) syscalls: u64,
     pub(super) switches: u64,
     pub(super) wakeups: u64,
     pub(super) samples: u64,
+    /// Polls and wakes of tasks that were watched.
+    pub(super) polls: u64,
+    pub(super) wakes: u64,
+    /// What they cost, in nanoseconds.
+    pub(super) at_functions: f64,
     /// CPU time of the targets' threads.
     pub(super) on_cpu: Nanos,
 }
@@ -57,6 +65,9 @@ impl Activity {
             switches: self.switches.saturating_sub(before.switches),
             wakeups: self.wakeups.saturating_sub(before.wakeups),
             samples: self.samples.saturating_sub(before.samples),
+            polls: self.polls.saturating_sub(before.polls),
+            wakes: self.wakes.saturating_sub(before.wakes),
+            at_functions: self.at_functions - before.at_functions,
             on_cpu: Nanos(self.on_cpu.0.saturating_sub(before.on_cpu.0)),
         }
     }
@@ -68,6 +79,8 @@ impl Activity {
             "sched_switch" => self.switches.saturating_mul(2),
             "sched_wakeup" | "sched_waking" => self.wakeups,
             "cpu_sample" => self.samples,
+            "task_poll" | "task_poll_return" => self.polls,
+            "task_wake" => self.wakes,
             _ => 0,
         }
     }
@@ -202,7 +215,8 @@ impl Cost {
         let (mut target, mut all_others) = (0.0, 0.0);
         let mut parts = [[0.0; 2]; governor::ORDER.len()];
         for (name, measured) in &self.measured {
-            if !attached.contains(name) {
+            // What traps the target is accounted as a whole, below.
+            if !attached.contains(name) || is_at_function(name) {
                 continue;
             }
             let (own, others) = (done.runs(name) as f64, measured.others * seconds);
@@ -224,7 +238,9 @@ impl Cost {
                 *part = [paid, paid_by_others];
             }
         }
-        self.target_time += target;
+        self.runs += (2 * done.polls + done.wakes) as f64;
+        self.time += done.at_functions;
+        self.target_time += target + done.at_functions;
         self.spent = Some(Spent {
             probes: target,
             cpu: done.on_cpu.0 as f64,
@@ -237,6 +253,7 @@ impl Cost {
             time: Nanos(self.time as u64),
             runs: self.runs as u64,
             target_time: Nanos(self.target_time as u64),
+            ..ProbesSample::default()
         })
     }
 
@@ -274,6 +291,12 @@ impl Cost {
             self.measured.insert(name, measured);
         }
     }
+}
+
+/// True for a program at a function of the target.
+fn is_at_function(program: &str) -> bool {
+    let probe = PROBES.iter().find(|probe| probe.name == program);
+    probe.is_some_and(|probe| matches!(probe.attach, Attach::Functions { .. }))
 }
 
 #[cfg(test)]

@@ -60,6 +60,11 @@ impl Governor {
         }
     }
 
+    /// From now on another share may be spent.
+    pub(super) fn set_limit(&mut self, limit: f64) {
+        self.limit = limit;
+    }
+
     /// Decides after a tick of this length.
     pub(super) fn tick(&mut self, spent: &Spent, length: Nanos) -> Vec<Switch> {
         for (place, (governed, off)) in self.times.iter_mut().enumerate() {

@@ -1,0 +1,275 @@
+//! How long polls and wakes are watched: attaches, switches as the bursts say, counts what it cost.
+
+use std::collections::BTreeMap;
+
+use tracer_common::Nanos;
+
+use super::bursts::{self, Bursts, Plan};
+use crate::{
+    bpf::{Kernel, probes::Group},
+    record::{Meta, ProbeMeta, ProbeStatus, ProbesSample, Record},
+    target::sys,
+};
+
+/// While polls are watched all the time, their rate is checked so often within a tick.
+const CHECKS: u64 = 50;
+
+/// The probes at functions of the targets' runtimes, and when they count.
+pub(super) struct Watch {
+    bursts: Bursts,
+    /// When they first counted.
+    first_on: Option<Nanos>,
+    on: BTreeMap<Group, On>,
+    /// When a burst is to begin, and how long it is to be.
+    next: Option<(Nanos, Nanos)>,
+    /// When the one that goes on is to end.
+    until: Option<Nanos>,
+    check_at: Option<Nanos>,
+    interval: Nanos,
+    /// What was seen, for how long was watched, and what CPU time the targets had used, when the last tick ended.
+    at_tick: [u64; 6],
+    on_at_tick: Nanos,
+    cpu_at_tick: Nanos,
+    counted: [u64; 6],
+    /// The share of the time in which polls were watched, as it was last told.
+    told: f64,
+    /// What watching cost since attach, in nanoseconds.
+    pub(super) cost: f64,
+    /// The share of the targets' CPU time (or of half a CPU) that it took in the last tick.
+    pub(super) spent_share: f64,
+    /// Share of polls whose first instruction is single-stepped.
+    pub(super) stepped: f64,
+}
+
+/// How long a group's probes were on.
+#[derive(Clone, Copy, Debug, Default)]
+struct On {
+    since: Option<Nanos>,
+    before: Nanos,
+}
+
+impl On {
+    fn switch(&mut self, on: bool, now: Nanos) {
+        match (on, self.since) {
+            (true, None) => self.since = Some(now),
+            (false, Some(since)) => {
+                self.before = self.before.plus(now.since(since).unwrap_or_default());
+                self.since = None;
+            }
+            (true, Some(_)) | (false, None) => {}
+        }
+    }
+
+    fn total(&self, now: Nanos) -> Nanos {
+        let open = self.since.and_then(|since| now.since(since));
+        self.before.plus(open.unwrap_or_default())
+    }
+}
+
+impl Watch {
+    pub(super) fn new(limit: Option<f64>, interval: Nanos) -> Self {
+        Self {
+            bursts: Bursts::new(limit),
+            first_on: None,
+            on: BTreeMap::new(),
+            next: None,
+            until: None,
+            check_at: None,
+            interval,
+            at_tick: [0; 6],
+            on_at_tick: Nanos(0),
+            cpu_at_tick: Nanos(0),
+            counted: [0; 6],
+            told: 1.0,
+            cost: 0.0,
+            spent_share: 0.0,
+            stepped: 0.0,
+        }
+    }
+
+    /// When [`Watch::keep_to_plan`] has something to do.
+    pub(super) fn due(&self) -> Option<Nanos> {
+        let next = self.next.map(|(from, _)| from);
+        [next, self.until, self.check_at]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Attaches to what was found, and says what became of the probes.
+    pub(super) fn attach(&mut self, kernel: &mut Kernel, out: &mut Vec<Record>) {
+        for group in [Group::Task, Group::Wake] {
+            // Those of another process are attached already, and this adds to them.
+            if self.first_on.is_some() {
+                self.switch(kernel, group, false);
+            }
+            let metas = kernel.attach_functions(group);
+            let mut statuses = metas.iter().map(|meta| meta.status);
+            let is_attached = statuses.any(|status| status == ProbeStatus::Attached);
+            let metas = metas.into_iter().map(Meta::Probe);
+            out.extend(metas.map(Record::Meta));
+            if is_attached {
+                let since = kernel.heeds_since(group).unwrap_or_else(sys::monotonic);
+                self.first_on.get_or_insert(since);
+                self.on.entry(group).or_default().switch(true, since);
+            }
+        }
+        match self.bursts.first() {
+            // At once: there is to be something to see.
+            Plan::Burst(length) => self.until = Some(sys::monotonic().plus(length)),
+            plan @ (Plan::On | Plan::Off) => self.follow(kernel, plan),
+        }
+    }
+
+    /// Decides for how long polls are watched until the next tick.
+    pub(super) fn tick(
+        &mut self,
+        kernel: &mut Kernel,
+        now: Nanos,
+        length: Nanos,
+        on_cpu: Nanos,
+        out: &mut Vec<Record>,
+    ) {
+        self.count(kernel);
+        if self.first_on.is_none() {
+            self.cpu_at_tick = on_cpu;
+            return;
+        }
+        let on = self.on.get(&Group::Task).copied().unwrap_or_default();
+        let on = on.total(now);
+        let spent = self.price(self.counted, self.at_tick);
+        let cpu = on_cpu.since(self.cpu_at_tick).unwrap_or_default();
+        let watched = on.since(self.on_at_tick).unwrap_or_default();
+        self.spent_share = spent / bursts::base(length, cpu).max(1.0);
+        let plan = self.bursts.tick(length, cpu, watched, spent);
+        (self.at_tick, self.on_at_tick, self.cpu_at_tick) = (self.counted, on, on_cpu);
+        self.tell_sampled(kernel, now, out);
+        self.follow(kernel, plan);
+    }
+
+    /// Puts on record that polls and wakes are not watched all the time, and again when the share has changed much.
+    fn tell_sampled(&mut self, kernel: &Kernel, now: Nanos, out: &mut Vec<Record>) {
+        let on = self.on.get(&Group::Task).copied().unwrap_or_default();
+        let time = self.first_on.and_then(|first| now.since(first));
+        let share = on.total(now).0 as f64 / time.unwrap_or_default().0.max(1) as f64;
+        let is_news = share < 0.999 && (share / self.told - 1.0).abs() > 0.1;
+        if !is_news {
+            return;
+        }
+        self.told = share;
+        let groups = [Group::Task, Group::Wake].map(Group::name);
+        for probe in kernel.probes() {
+            if groups.contains(&probe.group.as_str()) && probe.status == ProbeStatus::Attached {
+                out.push(Record::Meta(Meta::Probe(ProbeMeta {
+                    status: ProbeStatus::Degraded,
+                    why: format!(
+                        "watched {:.1} % of the time, to keep --max-overhead; counts are extrapolated",
+                        share * 100.0
+                    ),
+                    ..probe.clone()
+                })));
+            }
+        }
+    }
+
+    fn follow(&mut self, kernel: &mut Kernel, plan: Plan) {
+        let now = sys::monotonic();
+        (self.next, self.until, self.check_at) = (None, None, None);
+        match plan {
+            Plan::On => {
+                self.watch(kernel, true);
+                self.check_at = Some(now.plus(Nanos(self.interval.0 / CHECKS)));
+            }
+            Plan::Burst(length) => {
+                // Anywhere in the tick: what a program does in step with the ticks would be met always or never.
+                let room = self.interval.0.saturating_sub(length.0);
+                let from = now.plus(Nanos(scattered(now) % (room + 1)));
+                self.watch(kernel, false);
+                self.next = Some((from, length));
+            }
+            Plan::Off => self.watch(kernel, false),
+        }
+    }
+
+    fn watch(&mut self, kernel: &mut Kernel, on: bool) {
+        for group in [Group::Task, Group::Wake] {
+            self.switch(kernel, group, on);
+        }
+    }
+
+    fn switch(&mut self, kernel: &mut Kernel, group: Group, on: bool) {
+        if !self.on.contains_key(&group) {
+            return;
+        }
+        // Until when it counted is known before it is taken off.
+        let before = sys::monotonic();
+        kernel.switch(group, on);
+        let at = kernel.heeds_since(group).unwrap_or(before);
+        self.on.entry(group).or_default().switch(on, at);
+    }
+
+    /// Begins and ends bursts, and ends what costs much more than was expected.
+    pub(super) fn keep_to_plan(&mut self, kernel: &mut Kernel) {
+        let now = sys::monotonic();
+        if let Some((from, length)) = self.next
+            && from <= now
+        {
+            self.next = None;
+            self.watch(kernel, true);
+            // To attach takes as long as a short burst.
+            self.until = Some(sys::monotonic().plus(length));
+            return;
+        }
+        if self.until.is_some_and(|until| until <= now) {
+            self.follow(kernel, Plan::Off);
+        }
+        if self.check_at.is_some_and(|at| at <= now) {
+            let spent = self.price(kernel.seen(), self.at_tick);
+            if self.bursts.is_too_much(spent, self.interval) {
+                self.follow(kernel, Plan::Off);
+            } else {
+                self.check_at = Some(now.plus(Nanos(self.interval.0 / CHECKS)));
+            }
+        }
+    }
+
+    fn price(&self, now: [u64; 6], before: [u64; 6]) -> f64 {
+        let more = |what: usize| now[what].saturating_sub(before[what]) as f64;
+        let stepped = self.stepped * bursts::STEPPED;
+        more(0) * (bursts::POLL + stepped)
+            + more(1) * bursts::WAKE
+            + more(4) * (bursts::UNWATCHED_POLL + stepped)
+            + more(5) * bursts::UNWATCHED_WAKE
+    }
+
+    /// Adds what was seen since the last time to what it cost.
+    fn count(&mut self, kernel: &Kernel) {
+        let seen = kernel.seen();
+        self.cost += self.price(seen, self.counted);
+        self.counted = seen;
+    }
+
+    /// Polls and wakes seen since attach.
+    pub(super) fn seen(&self) -> [u64; 2] {
+        let [polls, wakes, ..] = self.counted;
+        [polls, wakes]
+    }
+
+    /// Says how long polls and wakes were watched.
+    pub(super) fn tell(&self, sample: &mut ProbesSample) {
+        let on = |group: Group| {
+            let on = self.on.get(&group).copied().unwrap_or_default();
+            on.total(sample.at)
+        };
+        sample.polls_first = self.first_on.unwrap_or_default();
+        (sample.polls_on, sample.wakes_on) = (on(Group::Task), on(Group::Wake));
+    }
+}
+
+/// A number that has nothing to do with the moment it was made from (splitmix64).
+fn scattered(at: Nanos) -> u64 {
+    let mut bits = at.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
+}
