@@ -1,0 +1,256 @@
+//! One look at the tasks of a process: every live task, what it is doing and, where the program tells, where it waits.
+//!
+//! Takes no session, no probe and no recording, only the right to read the target's memory. The target is not stopped;
+//! it may hang, and it may be stopped by somebody else. Returns data and shows nothing.
+
+use std::{collections::HashMap, io};
+
+use thiserror::Error;
+use tracer_common::{Nanos, Pid, Tid};
+
+use crate::{
+    runtime::{
+        self, Mapped,
+        memory::ProcessMemory,
+        tokio::{
+            TaskType,
+            live::{Scan, State},
+            tree::NoTree,
+        },
+    },
+    target::{
+        process::{self, Description},
+        sys,
+    },
+};
+
+mod cycle;
+mod forest;
+mod thread;
+
+pub use cycle::{Cycle, Link};
+pub use forest::{Forest, Holder, TreeOf};
+
+/// A look takes no longer than this; what is left then is left out, which is said.
+const LONGEST: Nanos = Nanos(60_000_000_000);
+
+/// Why there is no dump.
+#[derive(Debug, Error)]
+pub enum DumpError {
+    /// Its memory may not be read.
+    #[error("the memory of process {pid} may not be read")]
+    Denied {
+        /// The process.
+        pid: u32,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// It has ended.
+    #[error("process {0} has ended")]
+    Gone(u32),
+}
+
+/// What was found.
+#[derive(Debug)]
+pub struct Dump {
+    /// The process.
+    pub process: Description,
+    /// It was stopped, by a signal or a debugger.
+    pub is_stopped: bool,
+    /// Files with code that were looked at for a runtime.
+    pub files: u32,
+    /// What was recognised in them.
+    pub runtimes: Vec<Runtime>,
+    /// The task types of all runtimes.
+    pub types: Vec<Type>,
+    /// The live tasks, by id.
+    pub tasks: Vec<Task>,
+    /// What the trees tell together; `None` when they were not asked for.
+    pub forest: Option<Forest>,
+    /// When memory was read.
+    pub at: Nanos,
+    /// How long all took, trees included.
+    pub took: Nanos,
+    /// Bytes read to find the tasks.
+    pub read: u64,
+    /// Headers that kept changing while they were read.
+    pub torn: u64,
+    /// All memory was looked at.
+    pub is_whole: bool,
+}
+
+/// A runtime in a file of the process.
+#[derive(Debug, Default)]
+pub struct Runtime {
+    /// Its version, where the file tells.
+    pub version: Option<String>,
+    /// The file, as the process sees it.
+    pub module: String,
+    /// What the file cannot give and why.
+    pub notes: Vec<String>,
+    /// Why there are no trees, and how to get them.
+    pub no_trees: Option<String>,
+}
+
+/// A task type.
+#[derive(Debug)]
+pub struct Type {
+    /// What the file tells.
+    pub of: TaskType,
+    /// Its tasks stay on the thread that spawned them; `None` when that is not known.
+    pub is_local: Option<bool>,
+}
+
+/// A live task.
+#[derive(Debug)]
+pub struct Task {
+    /// Its id; `None` where tokio has none.
+    pub id: Option<u64>,
+    /// Address of its header.
+    pub header: u64,
+    /// Its type: which of [`Dump::types`].
+    pub of: usize,
+    /// Its state when it was read.
+    pub state: State,
+    /// Number of the list (of a runtime or `LocalSet`) that owns it; 0 when none does.
+    pub list: u64,
+    /// The thread that runs it.
+    pub thread: Option<Thread>,
+    /// Where it waits.
+    pub tree: TaskTree,
+}
+
+/// A thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Thread {
+    /// The thread.
+    pub tid: Tid,
+    /// Its name.
+    pub name: String,
+}
+
+/// Where a task waits, or why that is not known.
+#[derive(Debug)]
+pub enum TaskTree {
+    /// Nobody asked.
+    NotAsked,
+    /// The program has no types; see [`Runtime::no_trees`].
+    NoTypes,
+    /// There is none, and why.
+    None(NoTree),
+    /// Where it waits.
+    Read(TreeOf),
+}
+
+impl Dump {
+    /// The tasks that run on the blocking pool or wait for it.
+    #[must_use]
+    pub fn is_blocking(&self, task: &Task) -> bool {
+        let of = self.types.get(task.of);
+        of.is_some_and(|of| of.of.kind == runtime::tokio::Kind::Blocking)
+    }
+}
+
+/// Looks at the tasks of `pid`; at where they wait too when `with_trees` says so.
+///
+/// # Errors
+/// When the process has ended or its memory may not be read.
+pub fn look(pid: Pid, with_trees: bool) -> Result<Dump, DumpError> {
+    let begun = sys::monotonic();
+    let description = process::describe(pid).ok_or(DumpError::Gone(pid.0))?;
+    let memory = ProcessMemory::of(pid).map_err(|source| refused(pid, source))?;
+    let mapped = runtime::find(pid);
+    let files: Vec<_> = mapped
+        .iter()
+        .map(|mapped| (&mapped.tokio, mapped.bias))
+        .collect();
+    let at = sys::monotonic();
+    let mut scan = Scan::of(pid, &files);
+    let is_whole = scan.advance(&memory, LONGEST);
+    let found = scan.found();
+    if !process::is_alive(pid) {
+        return Err(DumpError::Gone(pid.0));
+    }
+    // Types of a file come after those of the files before.
+    let mut first = Vec::with_capacity(mapped.len());
+    let mut types = Vec::new();
+    for mapped in &mapped {
+        first.push(types.len());
+        let of_file = mapped.tokio.types.iter().cloned();
+        types.extend(of_file.map(|of| Type { of, is_local: None }));
+    }
+    let tasks = found.tasks.iter().map(|task| Task {
+        id: task.id,
+        header: task.header,
+        of: first
+            .get(task.file)
+            .map_or(0, |first| first + task.task_type),
+        state: task.state,
+        list: task.owner,
+        thread: None,
+        tree: TaskTree::NotAsked,
+    });
+    let mut dump = Dump {
+        process: description,
+        is_stopped: process::is_stopped(pid),
+        files: runtime::files(pid),
+        runtimes: mapped.iter().map(described).collect(),
+        types,
+        tasks: tasks.collect(),
+        forest: None,
+        at,
+        took: Nanos(0),
+        read: found.read,
+        torn: found.torn,
+        is_whole,
+    };
+    find_threads(&mut dump, &memory, &mapped);
+    if with_trees {
+        forest::grow(&mut dump, &memory, &mapped, &first);
+    }
+    dump.took = sys::monotonic().since(begun).unwrap_or_default();
+    Ok(dump)
+}
+
+fn refused(pid: Pid, source: io::Error) -> DumpError {
+    if source.kind() == io::ErrorKind::PermissionDenied || process::is_alive(pid) {
+        DumpError::Denied { pid: pid.0, source }
+    } else {
+        DumpError::Gone(pid.0)
+    }
+}
+
+fn described(mapped: &Mapped) -> Runtime {
+    Runtime {
+        version: mapped.tokio.version.clone(),
+        module: mapped.path.clone(),
+        notes: mapped.tokio.notes.clone(),
+        no_trees: None,
+    }
+}
+
+/// Which threads run the tasks that run.
+fn find_threads(dump: &mut Dump, memory: &ProcessMemory, mapped: &[Mapped]) {
+    let pid = dump.process.pid;
+    let running: HashMap<u64, usize> = dump
+        .tasks
+        .iter()
+        .enumerate()
+        .filter(|(_, task)| task.state.is_running())
+        .filter_map(|(index, task)| Some((task.id?, index)))
+        .collect();
+    if running.is_empty() {
+        return;
+    }
+    let places = mapped.iter().flat_map(|mapped| &mapped.tokio.current_task);
+    let places: Vec<i64> = places.copied().collect();
+    for (id, tid) in thread::running(pid, memory, &places, |id| running.contains_key(&id)) {
+        let task = running
+            .get(&id)
+            .and_then(|index| dump.tasks.get_mut(*index));
+        if let Some(task) = task {
+            let name = process::thread_name(pid, tid).unwrap_or_default();
+            task.thread = Some(Thread { tid, name });
+        }
+    }
+}
