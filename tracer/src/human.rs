@@ -4,11 +4,13 @@
 //! Pure functions shared by the screen and the text report. Exact numbers belong into the JSON report.
 
 mod place;
+mod task;
 
 use std::borrow::Cow;
 
 pub use crate::symbol::name::short as short_function;
 pub use place::{function, place};
+pub use task::{not_charged, not_watched, poll_parts, poll_shares, poll_split, source, task_type};
 use tracer_common::{Nanos, State, table::MemoryCall};
 
 use crate::record::SymbolMeta;
@@ -25,6 +27,16 @@ pub fn duration(time: Nanos) -> String {
         // Rounding to three digits must not end in `60.0 s`.
         ns @ 1_000..59_950_000_000 => scaled(ns as f64 / 1e3, 1e3, &["µs", "ms", "s"]),
         _ => elapsed(Nanos(time.0.saturating_add(500_000_000))),
+    }
+}
+
+/// The same of what was seen so often: [`NONE`] when it never was.
+#[must_use]
+pub fn duration_of(count: u64, time: Nanos) -> String {
+    if count == 0 {
+        NONE.to_owned()
+    } else {
+        duration(time)
     }
 }
 

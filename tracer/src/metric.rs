@@ -3,6 +3,8 @@
 //! A test holds the report against it, both ways. The dashboard's `?` explains its own columns, which are shares and
 //! rates of these.
 
+mod tasks;
+
 /// One number that is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Metric {
@@ -18,8 +20,15 @@ const fn row(id: &'static str, unit: &'static str, means: &'static str) -> Metri
     Metric { id, unit, means }
 }
 
-/// Every number of the JSON report that this version measures, in its order.
-pub const METRICS: &[Metric] = &[
+/// Every number of the JSON report that this version measures.
+pub fn all() -> impl Iterator<Item = &'static Metric> {
+    METRICS
+        .iter()
+        .chain(tasks::METRICS.iter().copied().flatten())
+}
+
+/// All but those about tasks, in the order of the report.
+const METRICS: &[Metric] = &[
     row("host.cpus", "count", "online CPUs of the machine"),
     row(
         "window.start_unix_ns",

@@ -1,5 +1,7 @@
 //! A snapshot in which everything was measured: what the tests of the reports are about.
 
+mod tasks;
+
 use std::sync::Arc;
 
 use tracer_common::{
@@ -19,7 +21,7 @@ use crate::{
 const MS: u64 = 1_000_000;
 
 /// Probes the reports ask for.
-const PROBES: [(&str, &str); 7] = [
+const PROBES: [(&str, &str); 9] = [
     ("sched_switch", "sched"),
     ("sys_exit", "syscall"),
     ("futex_waits", "lock"),
@@ -27,6 +29,8 @@ const PROBES: [(&str, &str); 7] = [
     ("file_calls", "io"),
     ("memory_calls", "memory"),
     ("cpu_sample", "sample"),
+    ("task_poll", "task"),
+    ("task_wake", "wake"),
 ];
 
 /// Innermost first: function, file, line.
@@ -126,12 +130,16 @@ pub(super) fn snapshot() -> Snapshot {
         }],
         memory: memory(),
         cpu: cpu(),
+        tasks: tasks::tasks(),
         in_flight: vec![LevelView {
             what: "sockets",
             now: 12,
             mean: 14.25,
             max: 40,
-        }],
+        }]
+        .into_iter()
+        .chain(tasks::in_flight())
+        .collect(),
         quality: Quality {
             events: 12_400,
             lost: vec![(LossReason::RING_FULL, 12)],

@@ -11,6 +11,8 @@ mod cpu;
 mod io;
 mod locks;
 mod memory;
+mod task_types;
+mod tasks;
 
 use std::{borrow::Cow, fmt::Write as _};
 
@@ -36,6 +38,7 @@ pub fn text(snapshot: &Snapshot) -> String {
     let mut out = String::new();
     head(&mut out, snapshot);
     threads(&mut out, snapshot);
+    tasks::tasks(&mut out, snapshot);
     syscalls(&mut out, snapshot);
     locks::locks(&mut out, snapshot);
     locks::long_waits(&mut out, snapshot);
@@ -197,17 +200,31 @@ fn quality(out: &mut String, snapshot: &Snapshot) {
             human::count(quality.inconsistent)
         );
     }
-    for probe in quality
-        .probes
-        .iter()
-        .filter(|probe| matches!(probe.status, ProbeStatus::Refused | ProbeStatus::Off))
-    {
+    // Those with one reason in one line.
+    let mut absent: Vec<(ProbeStatus, &str, Vec<&str>)> = Vec::new();
+    for probe in &quality.probes {
+        if !matches!(probe.status, ProbeStatus::Refused | ProbeStatus::Off) {
+            continue;
+        }
+        let same = absent
+            .iter_mut()
+            .find(|(status, why, _)| (*status, *why) == (probe.status, probe.why.as_str()));
+        match same {
+            Some((.., names)) => names.push(&probe.name),
+            None => absent.push((probe.status, &probe.why, vec![&probe.name])),
+        }
+    }
+    for (status, why, names) in absent {
+        let (what, are) = match names.len() {
+            1 => ("probe", "is"),
+            _ => ("probes", "are"),
+        };
         line!(
             out,
-            "            probe {} is {}: {}",
-            probe.name,
-            probe.status.name(),
-            human::sanitise(&probe.why)
+            "            {what} {} {are} {}: {}",
+            names.join(", "),
+            status.name(),
+            human::sanitise(why)
         );
     }
 }
@@ -354,13 +371,7 @@ fn syscalls(out: &mut String, snapshot: &Snapshot) {
 }
 
 fn syscall(out: &mut String, view: &SyscallView, duration: Nanos) {
-    let time = |value| {
-        if view.time.count == 0 {
-            human::NONE.to_owned()
-        } else {
-            human::duration(value)
-        }
-    };
+    let time = |value| human::duration_of(view.time.count, value);
     line!(
         out,
         "  {:<18} {:>9} {:>10} {:>8} {:>9} {:>9} {:>9} {:>9}",

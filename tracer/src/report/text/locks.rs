@@ -36,13 +36,7 @@ pub(super) fn locks(out: &mut String, snapshot: &Snapshot) {
 }
 
 fn lock(out: &mut String, view: &LockView) {
-    let time = |value| {
-        if view.wait.count == 0 {
-            human::NONE.to_owned()
-        } else {
-            human::duration(value)
-        }
-    };
+    let time = |value| human::duration_of(view.wait.count, value);
     let row = format!(
         "  {:<18} {:>8} {:>9} {:>9} {:>9}  {} <- {}",
         format!("{:#x}", view.address),

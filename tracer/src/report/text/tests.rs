@@ -110,6 +110,54 @@ fn descriptors_of_several_processes_are_told_apart() {
 }
 
 #[test]
+fn tasks_that_are_watched_at_times_or_not_at_all_are_said_to_be() {
+    let mut snapshot = example::snapshot();
+    (snapshot.tasks.watched, snapshot.tasks.wakes_watched) = (Some(0.04), Some(0.01));
+    assert_eq!(
+        section_of(&snapshot, "TASKS")[1],
+        "  polls were watched 4 % of the time: counts and sums are estimates; wakes 1 % of the time"
+    );
+    let mut snapshot = with_probe("task_poll", ProbeStatus::Off, "not asked for");
+    (snapshot.tasks.watched, snapshot.tasks.wakes_watched) = (None, None);
+    insta::assert_snapshot!(
+        "tasks_by_samples",
+        section_of(&snapshot, "TASKS").join("\n")
+    );
+    snapshot.tasks.followed = false;
+    for view in &mut snapshot.tasks.types {
+        *view = crate::model::TaskTypeView {
+            name: view.name.clone(),
+            alive: view.alive,
+            ..Default::default()
+        };
+    }
+    insta::assert_snapshot!(
+        "tasks_only_from_memory",
+        section_of(&snapshot, "TASKS").join("\n")
+    );
+    assert!(section_of(&snapshot, "WORKERS").is_empty());
+    snapshot.tasks = crate::model::TasksView::default();
+    snapshot.tasks.runtimes.push(crate::record::RuntimeMeta {
+        kind: "native".into(),
+        files: 7,
+        notes: vec!["libfoo.so could not be read: permission denied".into()],
+        ..Default::default()
+    });
+    assert_eq!(
+        section_of(&snapshot, "TASKS"),
+        [
+            "  no tokio was recognised in the 7 files that were checked",
+            "  libfoo.so could not be read: permission denied",
+        ]
+    );
+    snapshot.tasks = crate::model::TasksView::default();
+    let said = "  no process was looked at for a runtime: with large files that takes some seconds";
+    assert_eq!(section_of(&snapshot, "TASKS"), [said]);
+    snapshot.quality.probes.clear();
+    assert!(!text(&snapshot).contains("TASKS"), "an older recording");
+}
+
+#[test]
 fn samples_in_stacks_that_are_not_listed_are_said() {
     let mut snapshot = example::snapshot();
     snapshot.cpu.by_stack = vec![CpuStackView {
@@ -123,7 +171,7 @@ fn samples_in_stacks_that_are_not_listed_are_said() {
 }
 
 #[test]
-fn the_sections_after_the_calls_fit_their_columns_and_cannot_drive_the_terminal() {
+fn the_sections_but_threads_and_calls_fit_their_columns_and_cannot_drive_the_terminal() {
     let mut snapshot = example::snapshot();
     let long = "\x1b[2J".to_owned() + &"name ".repeat(60);
     for lock in &mut snapshot.locks {
@@ -151,6 +199,27 @@ fn the_sections_after_the_calls_fit_their_columns_and_cannot_drive_the_terminal(
         poll.waits = u64::MAX;
         poll.latency.p99 = Nanos(u64::MAX);
     }
+    for view in &mut snapshot.tasks.types {
+        (view.name, view.file) = (long.clone(), format!("/{long}"));
+        (view.polls, view.busy.sum) = (u64::MAX, Nanos(u64::MAX));
+        (view.completed, view.off) = (u64::MAX, [Nanos(u64::MAX); 5]);
+        for found in &mut view.stacks {
+            found.stack = stack(&[(&long, &long, 1)]);
+        }
+    }
+    for runtime in &mut snapshot.tasks.runtimes {
+        runtime.module.clone_from(&long);
+        runtime.notes = vec![long.clone(), "x".repeat(200)];
+    }
+    for poller in &mut snapshot.tasks.pollers {
+        poller.name.clone_from(&long);
+        (poller.polls, poller.blocking) = (u64::MAX, u64::MAX);
+    }
+    for poll in &mut snapshot.tasks.long_polls {
+        (poll.name, poll.source) = (long.clone(), long.clone());
+        (poll.busy, poll.off) = (Nanos(u64::MAX), [Nanos(1 << 60); 5]);
+        poll.stack = stack(&[(&long, &long, 1)]);
+    }
     for view in &mut snapshot.memory.by_stack {
         view.stack = stack(&[(&long, &long, 1)]);
     }
@@ -158,8 +227,10 @@ fn the_sections_after_the_calls_fit_their_columns_and_cannot_drive_the_terminal(
         view.stack = stack(&[(&long, "", 1)]);
     }
     let text = text(&snapshot);
+    let [tasks, calls] = ["TASKS", "SYSTEM"].map(|title| text.find(title).unwrap());
+    let tasks = text.get(tasks..calls).unwrap();
     let after = text.lines().skip_while(|line| !line.starts_with("LOCKS"));
-    for line in after {
+    for line in tasks.lines().chain(after) {
         assert!(line.chars().count() <= WIDTH, "{line}");
         assert!(!line.chars().any(char::is_control), "{line:?}");
     }
