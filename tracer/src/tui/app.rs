@@ -9,18 +9,21 @@ use super::{
     feed::{Command, Options, Transport},
     input::{self, Action, Focus, Key},
     list::{
-        CpuList, FileList, Listed, LockList, MemoryList, Period, Step, SyscallList, ThreadList,
+        CpuList, FileList, Listed, LockList, MemoryList, Period, Row, Step, SyscallList, TaskList,
+        ThreadList,
     },
     view,
 };
-use crate::model::Snapshot;
+use crate::model::{Snapshot, TaskTypeView};
 
 /// A view.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum View {
-    /// Where the time goes, what happens now, the longest system calls.
+    /// Where the time goes, what happens now, the tasks and system calls that take longest.
     #[default]
     Overview,
+    /// Types of tasks; the page of one of them.
+    Tasks,
     /// All threads with all states.
     Threads,
     /// Futexes: who waits, who wakes; and where long waits come from.
@@ -62,6 +65,15 @@ pub struct Help {
     pub scroll: u16,
 }
 
+/// The page of a type of task, while it is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskPage {
+    /// The type.
+    pub id: <TaskTypeView as Row>::Id,
+    /// Lines scrolled.
+    pub scroll: u16,
+}
+
 /// Longest filter: longer than any name.
 const FILTER_CHARS: usize = 64;
 
@@ -74,6 +86,10 @@ pub struct App {
     pub view: View,
     /// The time that numbers are about.
     pub period: Period,
+    /// The list of types of tasks.
+    pub tasks: TaskList,
+    /// The page of one of them, when it is open: then it is the view.
+    pub task_page: Option<TaskPage>,
     /// The list of threads.
     pub threads: ThreadList,
     /// The list of futexes.
@@ -109,6 +125,8 @@ impl App {
             options,
             view: View::default(),
             period: Period::default(),
+            tasks: TaskList::default(),
+            task_page: None,
             threads: ThreadList::default(),
             locks: LockList::default(),
             syscalls: SyscallList::default(),
@@ -170,10 +188,13 @@ impl App {
             Focus::Help
         } else if self.typing {
             Focus::Filter
-        } else if self.transport.is_some() {
-            Focus::Replay
         } else {
-            Focus::Live
+            match (self.transport.is_some(), self.task_page.is_some()) {
+                (false, false) => Focus::Live,
+                (false, true) => Focus::LivePage,
+                (true, false) => Focus::Replay,
+                (true, true) => Focus::ReplayPage,
+            }
         }
     }
 
@@ -187,6 +208,7 @@ impl App {
     fn list(&self) -> &dyn Listed {
         match self.view {
             View::Overview | View::Threads => &self.threads,
+            View::Tasks => &self.tasks,
             View::Locks => &self.locks,
             View::Syscalls => &self.syscalls,
             View::Io => &self.files,
@@ -198,6 +220,7 @@ impl App {
     fn list_mut(&mut self) -> &mut dyn Listed {
         match self.view {
             View::Overview | View::Threads => &mut self.threads,
+            View::Tasks => &mut self.tasks,
             View::Locks => &mut self.locks,
             View::Syscalls => &mut self.syscalls,
             View::Io => &mut self.files,
@@ -221,8 +244,11 @@ impl App {
 
     fn act(&mut self, action: Action) -> Option<Command> {
         match action {
-            Action::Show(view) => self.view = view,
+            Action::Show(view) => (self.view, self.task_page) = (view, None),
+            Action::Select(step) if self.task_page.is_some() => self.scroll_page(step),
             Action::Select(step) => self.select(step),
+            Action::Open => self.open(),
+            Action::Close => self.task_page = None,
             Action::Filter => self.typing = true,
             Action::KeepFilter => self.typing = false,
             Action::DropFilter => {
@@ -277,6 +303,10 @@ impl App {
                 let rows = self.threads.living(&snapshot, self.period);
                 self.threads.step(step, page, &rows);
             }
+            View::Tasks => {
+                let rows = self.tasks.rows(&snapshot, self.period);
+                self.tasks.step(step, page, &rows);
+            }
             View::Threads => {
                 let rows = self.threads.rows(&snapshot, self.period);
                 self.threads.step(step, page, &rows);
@@ -304,26 +334,56 @@ impl App {
         }
     }
 
+    /// Opens the page of the selected type of task, of the first one when none is.
+    fn open(&mut self) {
+        let Some(snapshot) = self.shown().filter(|_| self.view == View::Tasks) else {
+            return;
+        };
+        let rows = self.tasks.rows(snapshot, self.period);
+        let at = self.tasks.position(&rows).unwrap_or(0);
+        let page = rows.get(at).map(|view| TaskPage {
+            id: view.id(),
+            scroll: 0,
+        });
+        self.task_page = page;
+    }
+
     fn scroll(&mut self, step: Step) {
-        let page = self.page() as u16;
         let (columns, rows) = self.size;
         let most = view::help::overflow(self, columns, rows);
-        let Some(help) = &mut self.help else { return };
-        help.scroll = match step {
-            Step::Up => help.scroll.saturating_sub(1),
-            Step::Down => help.scroll.saturating_add(1),
-            Step::PageUp => help.scroll.saturating_sub(page),
-            Step::PageDown => help.scroll.saturating_add(page),
-            Step::First => 0,
-            Step::Last => u16::MAX,
-        };
-        help.scroll = help.scroll.min(most);
+        let page = self.page();
+        if let Some(help) = &mut self.help {
+            help.scroll = scrolled(help.scroll, step, page, most);
+        }
+    }
+
+    fn scroll_page(&mut self, step: Step) {
+        let (columns, rows) = self.size;
+        let most = view::task::overflow(self, columns, rows);
+        let page = self.page();
+        if let Some(open) = &mut self.task_page {
+            open.scroll = scrolled(open.scroll, step, page, most);
+        }
     }
 
     /// Rows of a screenful: those between header and footer, less two to keep one's place.
     fn page(&self) -> usize {
         usize::from(self.size.1).saturating_sub(8).max(1)
     }
+}
+
+/// Where a text that is scrolled so far is after a step.
+fn scrolled(scroll: u16, step: Step, page: usize, most: u16) -> u16 {
+    let page = page as u16;
+    let to = match step {
+        Step::Up => scroll.saturating_sub(1),
+        Step::Down => scroll.saturating_add(1),
+        Step::PageUp => scroll.saturating_sub(page),
+        Step::PageDown => scroll.saturating_add(page),
+        Step::First => 0,
+        Step::Last => u16::MAX,
+    };
+    to.min(most)
 }
 
 #[cfg(test)]
@@ -378,6 +438,7 @@ mod tests {
             View::Overview => app
                 .threads
                 .position(&app.threads.living(snapshot, app.period)),
+            View::Tasks => app.tasks.position(&app.tasks.rows(snapshot, app.period)),
             View::Threads => app
                 .threads
                 .position(&app.threads.rows(snapshot, app.period)),
@@ -502,9 +563,9 @@ mod tests {
 
     #[test]
     fn every_view_has_a_list_that_keys_work_on() {
-        for view in ['1', '3', '4', '5', '6', '7', '9'] {
+        for view in ['1', '2', '3', '4', '5', '6', '7', '9'] {
             let mut app = live();
-            app.update(Msg::Snapshot(Arc::new(demo::healthy())));
+            app.update(Msg::Snapshot(Arc::new(demo::tokio())));
             press(&mut app, &format!("{view}jj"));
             assert_eq!(selected(&app), Some(1), "{view}");
             app.update(Msg::Key(Key::Esc));
@@ -523,6 +584,30 @@ mod tests {
                 "{view}"
             );
         }
+    }
+
+    #[test]
+    fn enter_opens_the_page_of_a_type_and_escape_closes_it() {
+        let mut app = live();
+        app.update(Msg::Snapshot(Arc::new(demo::tokio())));
+        app.update(Msg::Key(Key::Enter));
+        assert_eq!(app.task_page, None, "not in the overview");
+        let (columns, rows) = (80, 14);
+        app.update(Msg::Resize { columns, rows });
+        press(&mut app, "2jj");
+        app.update(Msg::Key(Key::Enter));
+        let opened = app.task_page.unwrap();
+        let rows = app.tasks.rows(app.shown().unwrap(), app.period);
+        assert_eq!(opened.id, rows[1].id());
+        app.update(Msg::Key(Key::Down));
+        assert_eq!(app.task_page.unwrap().scroll, 1);
+        press(&mut app, "/sG");
+        assert!(!app.typing && app.task_page.unwrap().scroll > 1);
+        app.update(Msg::Key(Key::Esc));
+        assert_eq!((app.task_page, selected(&app)), (None, Some(1)));
+        app.update(Msg::Key(Key::Enter));
+        press(&mut app, "3");
+        assert_eq!((app.task_page, app.view), (None, View::Threads));
     }
 
     #[test]

@@ -1,6 +1,8 @@
-//! A hand-made session for tests of the screen: a Node service with its loop, its thread pool and V8's helpers.
+//! Hand-made sessions for tests of the screen: a Node service with its loop, its thread pool and V8's helpers, and a
+//! tokio service.
 
 mod resources;
+mod tasks;
 
 use tracer_common::{LossReason, Nanos, Pid, State, SyscallNr, ThreadTimes, Tid};
 
@@ -125,6 +127,7 @@ pub(super) fn healthy() -> Snapshot {
         polls: resources::polls(),
         memory: resources::memory(),
         cpu: resources::cpu(),
+        tasks: tasks::none(),
         in_flight: resources::in_flight(),
         quality: Quality {
             events: 1_190_400,
@@ -139,6 +142,16 @@ pub(super) fn healthy() -> Snapshot {
                 probe("sys_exit", ProbeStatus::Attached, ""),
                 probe("file_calls", ProbeStatus::Attached, ""),
                 probe("memory_calls", ProbeStatus::Attached, ""),
+                probe(
+                    "task_poll",
+                    ProbeStatus::Off,
+                    "no tokio task types were found",
+                ),
+                probe(
+                    "task_wake",
+                    ProbeStatus::Off,
+                    "no tokio task types were found",
+                ),
             ],
             inconsistent: 0,
             agent_cpu: Nanos(2 * SECOND),
@@ -154,6 +167,43 @@ pub(super) fn healthy() -> Snapshot {
         history: history(),
         ..Snapshot::default()
     }
+}
+
+/// A tokio service in which logins hold up everybody else.
+pub(super) fn tokio() -> Snapshot {
+    let mut snapshot = healthy();
+    for process in &mut snapshot.processes {
+        process.comm = "orders".to_owned();
+        process.exe = "/srv/orders".to_owned();
+        process.cmdline = "/srv/orders --port 8080".to_owned();
+    }
+    for known in &mut snapshot.quality.probes {
+        if known.status == ProbeStatus::Off {
+            (known.status, known.why) = (ProbeStatus::Attached, String::new());
+        }
+    }
+    let parts = |cpu, runnable, futex| {
+        [
+            (State::ON_CPU, cpu),
+            (State::RUNNABLE, runnable),
+            (State::FUTEX, futex),
+            (State::EPOLL, 1_000 - cpu - runnable - futex),
+        ]
+    };
+    let worker =
+        |tid, parts: [(State, u64); 4]| thread(tid, "tokio-runtime-w", State::FUTEX, &parts);
+    snapshot.threads = vec![
+        thread(4182, "orders", State::FUTEX, &[(State::FUTEX, 1_000)]),
+        worker(4183, parts(214, 31, 481)),
+        worker(4184, parts(418, 36, 390)),
+        worker(4185, parts(171, 22, 620)),
+        worker(4186, parts(80, 9, 200)),
+        worker(4190, parts(231, 40, 729)),
+        worker(4191, parts(190, 38, 772)),
+    ];
+    snapshot.tasks = tasks::tasks();
+    snapshot.in_flight.extend(tasks::in_flight());
+    snapshot
 }
 
 /// Data was lost, a probe was refused, another process came.

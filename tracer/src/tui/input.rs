@@ -70,6 +70,10 @@ pub enum Action {
     Show(View),
     /// Move the selection.
     Select(Step),
+    /// Open the page of the selected row.
+    Open,
+    /// Close it.
+    Close,
     /// Begin to type a filter.
     Filter,
     /// Take back the filter, then the selection.
@@ -105,6 +109,10 @@ pub enum Action {
 pub enum Context {
     /// The views, live and in a replay.
     Views,
+    /// Their lists: everywhere but on a page.
+    Lists,
+    /// A page.
+    Page,
     /// The views, in a live session only.
     Live,
     /// The views, in a replay only.
@@ -117,8 +125,10 @@ pub enum Context {
 
 impl Context {
     /// All contexts, in the order the help lists them, with what it calls them.
-    pub const ALL: [(Self, &'static str); 5] = [
+    pub const ALL: [(Self, &'static str); 7] = [
         (Self::Views, "Keys"),
+        (Self::Lists, "In a list"),
+        (Self::Page, "On the page of a task type"),
         (Self::Live, "In a live session"),
         (Self::Replay, "In a replay"),
         (Self::Filter, "While typing a filter"),
@@ -133,6 +143,10 @@ pub enum Focus {
     Live,
     /// A view of a replay.
     Replay,
+    /// A page of a live session.
+    LivePage,
+    /// A page of a replay.
+    ReplayPage,
     /// The filter line.
     Filter,
     /// The help.
@@ -142,8 +156,14 @@ pub enum Focus {
 impl Focus {
     fn sees(self, context: Context) -> bool {
         match self {
-            Self::Live => matches!(context, Context::Views | Context::Live),
-            Self::Replay => matches!(context, Context::Views | Context::Replay),
+            Self::Live => matches!(context, Context::Views | Context::Lists | Context::Live),
+            Self::Replay => {
+                matches!(context, Context::Views | Context::Lists | Context::Replay)
+            }
+            Self::LivePage => matches!(context, Context::Views | Context::Page | Context::Live),
+            Self::ReplayPage => {
+                matches!(context, Context::Views | Context::Page | Context::Replay)
+            }
             Self::Filter => context == Context::Filter,
             Self::Help => context == Context::Help,
         }
@@ -206,6 +226,13 @@ pub const KEYS: &[Binding] = {
         .hint("main", 3),
         bind(
             C::Views,
+            &[K::Char('2')],
+            A::Show(View::Tasks),
+            "tasks: types, long polls, workers",
+        )
+        .hint("tasks", 3),
+        bind(
+            C::Views,
             &[K::Char('3')],
             A::Show(View::Threads),
             "threads: every state of every thread",
@@ -250,14 +277,14 @@ pub const KEYS: &[Binding] = {
             C::Views,
             &[K::Up, K::Char('k')],
             A::Select(Step::Up),
-            "select the row above",
+            "select the row above; on a page, scroll",
         )
         .hint("select", 8),
         bind(
             C::Views,
             &[K::Down, K::Char('j')],
             A::Select(Step::Down),
-            "select the row below",
+            "select the row below; on a page, scroll",
         )
         .hint("select", 8),
         bind(
@@ -336,27 +363,40 @@ pub const KEYS: &[Binding] = {
         )
         .hint("speed", 7),
         bind(
-            C::Views,
+            C::Page,
+            &[K::Esc, K::Enter, K::Backspace],
+            A::Close,
+            "back to the list",
+        )
+        .hint("back", 2),
+        bind(
+            C::Lists,
+            &[K::Enter],
+            A::Open,
+            "tasks: open the page of the selected type",
+        ),
+        bind(
+            C::Lists,
             &[K::Char('s')],
             A::NextSort,
             "sort by the next column",
         )
         .hint("sort", 6),
         bind(
-            C::Views,
+            C::Lists,
             &[K::Char('S')],
             A::Reverse,
             "sort the other way round",
         ),
         bind(
-            C::Views,
+            C::Lists,
             &[K::Char('/')],
             A::Filter,
             "show only names that contain a text",
         )
         .hint("filter", 5),
         bind(
-            C::Views,
+            C::Lists,
             &[K::Esc],
             A::Clear,
             "take back the filter, then the selection",
@@ -511,7 +551,14 @@ fn labels(keys: &[Key]) -> String {
 mod tests {
     use super::*;
 
-    const FOCI: [Focus; 4] = [Focus::Live, Focus::Replay, Focus::Filter, Focus::Help];
+    const FOCI: [Focus; 6] = [
+        Focus::Live,
+        Focus::Replay,
+        Focus::LivePage,
+        Focus::ReplayPage,
+        Focus::Filter,
+        Focus::Help,
+    ];
 
     #[test]
     fn no_key_means_two_things_at_once() {
@@ -530,8 +577,14 @@ mod tests {
     #[test]
     fn every_key_is_in_the_help() {
         for (replay, foci) in [
-            (false, [Focus::Live, Focus::Filter, Focus::Help]),
-            (true, [Focus::Replay, Focus::Filter, Focus::Help]),
+            (
+                false,
+                [Focus::Live, Focus::LivePage, Focus::Filter, Focus::Help],
+            ),
+            (
+                true,
+                [Focus::Replay, Focus::ReplayPage, Focus::Filter, Focus::Help],
+            ),
         ] {
             let help = help(replay);
             let lines: Vec<_> = help.iter().flat_map(|(_, lines)| lines).collect();
@@ -572,12 +625,17 @@ mod tests {
         };
         assert_eq!(
             footer(Focus::Live),
-            "1 main  3 threads  4 locks  5 syscalls  6 i/o  7 memory  9 cpu  ↑↓ select  space pause  s sort  / filter  w window/session  \
+            "1 main  2 tasks  3 threads  4 locks  5 syscalls  6 i/o  7 memory  9 cpu  ↑↓ select  space pause  s sort  / filter  w window/session  \
              ? help  q quit"
         );
         assert_eq!(
             footer(Focus::Replay),
-            "1 main  3 threads  4 locks  5 syscalls  6 i/o  7 memory  9 cpu  ↑↓ select  space pause  ←→ 5 s  +- speed  s sort  / filter  \
+            "1 main  2 tasks  3 threads  4 locks  5 syscalls  6 i/o  7 memory  9 cpu  ↑↓ select  space pause  ←→ 5 s  +- speed  s sort  / filter  \
+             w window/session  ? help  q quit"
+        );
+        assert_eq!(
+            footer(Focus::LivePage),
+            "1 main  2 tasks  3 threads  4 locks  5 syscalls  6 i/o  7 memory  9 cpu  ↑↓ select  space pause  Esc back  \
              w window/session  ? help  q quit"
         );
         assert_eq!(footer(Focus::Filter), "Enter keep  Esc show all");

@@ -4,6 +4,7 @@
 //! stay selected.
 
 mod resources;
+mod tasks;
 
 use std::cmp::Ordering;
 
@@ -12,6 +13,7 @@ use tracer_common::{Nanos, Pid, SyscallNr, ThreadTimes, Tid};
 pub use self::resources::{
     CpuList, CpuSort, FileList, FileSort, LockList, LockSort, MemoryList, MemorySort,
 };
+pub use self::tasks::{TaskList, TaskSort};
 use super::bands;
 use crate::{
     human::share,

@@ -16,9 +16,9 @@ use crate::{
     record::{FrameMeta, SymbolMeta},
 };
 
-const PID: Pid = Pid(4182);
-const US: u64 = 1_000;
-const MS: u64 = 1_000_000;
+pub(super) const PID: Pid = Pid(4182);
+pub(super) const US: u64 = 1_000;
+pub(super) const MS: u64 = 1_000_000;
 const MIB: u64 = 1 << 20;
 
 const NODE: &str = "/usr/bin/node";
@@ -463,7 +463,7 @@ pub(super) fn cpu() -> CpuView {
 }
 
 /// A stack of (module, function), innermost first; an empty name for code without a symbol.
-fn stack(frames: &[(&str, &str)]) -> StackView {
+pub(super) fn stack(frames: &[(&str, &str)]) -> StackView {
     let symbol = |(at, &(module, function)): (u64, &(&str, &str))| {
         // The same function has the same address everywhere.
         let hash = function.bytes().fold(at, |hash, byte| {

@@ -375,5 +375,6 @@ mod tests {
         check::<FileSort>();
         check::<MemorySort>();
         check::<CpuSort>();
+        check::<crate::tui::list::TaskSort>();
     }
 }

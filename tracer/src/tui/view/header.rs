@@ -15,7 +15,8 @@ use crate::{
 
 /// Draws it. Where there is no room, facts go in this order: that children are not followed, the agent's own
 /// memory, the profile, the program, the number of processes, the tool's name, the event rate, that nothing is
-/// lost, the time attached, the agent's own CPU, the probes' cost, how to get help, the exit and what is degraded, what
+/// lost, the time attached, the agent's own CPU, the probes' cost, how to get help, that tasks are sampled, the exit and what is
+/// degraded, what
 /// is lost or refused, the process, the state.
 pub(super) fn draw(
     frame: &mut Frame<'_>,
@@ -99,6 +100,15 @@ pub(super) fn draw(
             4,
             format!("degraded {degraded}"),
             theme.alarm_style(),
+        ));
+    }
+    if snapshot.tasks.is_sampled()
+        && let Some(share) = snapshot.tasks.watched
+    {
+        left.push(Segment::new(
+            5,
+            format!("tasks sampled {}", human::ratio(share)),
+            plain,
         ));
     }
     let cost = if snapshot.all_exited() {

@@ -8,7 +8,10 @@ use ratatui::{
     widgets::{Block, Clear, Paragraph},
 };
 
-use super::{cpu, io, locks, memory, now, polls, stack, syscalls, theme::Theme, threads, waits};
+use super::{
+    cpu, io, locks, long_polls, memory, now, polls, stack, syscalls, task, task_columns,
+    theme::Theme, threads, waits, workers,
+};
 use crate::{
     human::sanitise,
     record::{ProbeMeta, ProbeStatus},
@@ -85,6 +88,26 @@ fn sections(app: &App, theme: &Theme) -> Vec<Section> {
         named("Header", None, &mut HEADER.into_iter()),
         named("Now", view(View::Overview), &mut now::meanings()),
         named(
+            "Tasks",
+            view(View::Tasks),
+            &mut task_columns::MEANINGS.into_iter(),
+        ),
+        named(
+            "Tasks: long polls",
+            view(View::Tasks),
+            &mut long_polls::MEANINGS.into_iter(),
+        ),
+        named(
+            "Tasks: workers",
+            view(View::Tasks),
+            &mut workers::MEANINGS.into_iter(),
+        ),
+        named(
+            "Tasks: the page of a type",
+            view(View::Tasks),
+            &mut task::MEANINGS.into_iter(),
+        ),
+        named(
             "Threads",
             view(View::Threads),
             &mut threads::MEANINGS.into_iter(),
@@ -135,11 +158,17 @@ fn sections(app: &App, theme: &Theme) -> Vec<Section> {
         named("Stacks", None, &mut std::iter::once(stack::MEANING)),
     ]);
     sections.sort_by_key(|section| section.view != Some(app.view));
-    missing(app, theme).into_iter().chain(sections).collect()
+    let (first, last) = match missing(app, theme) {
+        Some((missing, true)) => (Some(missing), None),
+        Some((off, false)) => (None, Some(off)),
+        None => (None, None),
+    };
+    first.into_iter().chain(sections).chain(last).collect()
 }
 
-/// The probes that do not count everything, and why; nothing when all do.
-fn missing(app: &App, theme: &Theme) -> Option<Section> {
+/// The probes that do not count everything, and why; nothing when all do. True when one of them was to: others are off
+/// because nobody asked for them or there is nothing to probe.
+fn missing(app: &App, theme: &Theme) -> Option<(Section, bool)> {
     let probes = app
         .shown()
         .map_or(&[][..], |snapshot| &snapshot.quality.probes);
@@ -154,16 +183,18 @@ fn missing(app: &App, theme: &Theme) -> Option<Section> {
             why,
         )
     };
-    let lines: Vec<_> = probes
-        .iter()
-        .filter(|probe| probe.status != ProbeStatus::Attached)
-        .map(line)
-        .collect();
-    (!lines.is_empty()).then_some(Section {
+    let missing = || {
+        let probes = probes.iter();
+        probes.filter(|probe| probe.status != ProbeStatus::Attached)
+    };
+    let lines: Vec<_> = missing().map(line).collect();
+    let wanted = missing().any(|probe| probe.status != ProbeStatus::Off);
+    let section = Section {
         heading: "Probes that do not count everything",
         view: None,
         lines,
-    })
+    };
+    (!section.lines.is_empty()).then_some((section, wanted))
 }
 
 /// From this width on there are two columns.
@@ -175,28 +206,9 @@ fn render<'a>(section: &Section, width: u16, theme: &Theme) -> Vec<Line<'a>> {
     let mut lines = vec![Line::from(theme.strong(section.heading))];
     for (label, style, meaning) in &section.lines {
         let mut label = Span::styled(format!("  {label:<LABEL$}"), *style);
-        for part in wrapped(meaning, usize::from(width).saturating_sub(label.width())) {
+        for part in super::wrapped(meaning, usize::from(width).saturating_sub(label.width())) {
             lines.push(Line::from(vec![label, theme.plain(part)]));
             label = Span::raw(" ".repeat(2 + LABEL));
-        }
-    }
-    lines
-}
-
-/// `text` in lines of at most `width`, broken between words; a word that is longer has its own line.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split(' ') {
-        let Some(line) = lines.last_mut() else {
-            continue;
-        };
-        if line.is_empty() {
-            line.push_str(word);
-        } else if line.chars().count() + 1 + word.chars().count() <= width {
-            line.push(' ');
-            line.push_str(word);
-        } else {
-            lines.push(word.to_owned());
         }
     }
     lines

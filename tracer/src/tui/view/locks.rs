@@ -133,7 +133,7 @@ fn table_panel(
     let off = super::off_for_now(snapshot, "futex_waits", counted.max().unwrap_or(0));
     let cells = |lock: &&LockView| {
         let (waits, time) = app.period.waits(lock);
-        let waited = |time| some(lock.wait.count, human::duration(time));
+        let waited = |time| human::duration_of(lock.wait.count, time);
         let cells = vec![
             format!("{}{}", human::short_address(lock.address), marks(lock.kind)),
             human::count(u64::from(lock.waiting_now)),
@@ -188,11 +188,6 @@ fn nothing(app: &App, snapshot: &Snapshot) -> Vec<String> {
     } else {
         vec![super::no_match("address or thread", &app.locks.filter)]
     }
-}
-
-/// `text`, when there is something it is about.
-fn some(count: u64, text: String) -> String {
-    if count == 0 { NONE.to_owned() } else { text }
 }
 
 fn marks(kind: LockKind) -> String {

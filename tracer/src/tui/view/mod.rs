@@ -10,6 +10,7 @@ mod header;
 pub(crate) mod help;
 mod io;
 mod locks;
+mod long_polls;
 mod memory;
 mod notice;
 mod now;
@@ -20,12 +21,16 @@ mod segments;
 mod stack;
 mod syscalls;
 mod table;
+pub(crate) mod task;
+mod task_columns;
+mod tasks;
 #[cfg(test)]
 mod tests;
 mod theme;
 mod threads;
 mod transport;
 mod waits;
+mod workers;
 
 use ratatui::{
     Frame,
@@ -52,21 +57,22 @@ pub fn draw(frame: &mut Frame<'_>, app: &App) {
     let Some(snapshot) = app.shown() else {
         return waiting(frame, area, app, &theme);
     };
-    let notices = notice::lines(snapshot, area.width, &theme);
-    let spare = area.height.saturating_sub(5);
-    let most_notices = if area.height < 16 { 1 } else { 2 };
-    let mut body = area;
-    let top = cut::top(&mut body, 1);
-    let notes = cut::top(
-        &mut body,
-        (notices.len() as u16).min(most_notices).min(spare),
-    );
-    let bottom = cut::bottom(&mut body, u16::from(spare > 0));
-    let bar = cut::bottom(&mut body, u16::from(app.transport.is_some() && spare > 0));
+    let Parts {
+        top,
+        notices,
+        notes,
+        body,
+        bar,
+        bottom,
+    } = parts(area, app, snapshot, &theme);
     header::draw(frame, top, app, snapshot, &theme);
     frame.render_widget(Paragraph::new(notices), notes);
     match app.view {
         View::Overview => overview::draw(frame, body, app, snapshot, &theme),
+        View::Tasks => match app.task_page {
+            Some(page) => task::draw(frame, body, page, snapshot, &theme),
+            None => tasks::draw(frame, body, app, snapshot, &theme),
+        },
         View::Threads => threads::draw(frame, body, app, snapshot, &theme),
         View::Locks => locks::draw(frame, body, app, snapshot, &theme),
         View::Syscalls => syscalls::draw(frame, body, app, snapshot, &theme),
@@ -77,6 +83,38 @@ pub fn draw(frame: &mut Frame<'_>, app: &App) {
     transport::draw(frame, bar, app, &theme);
     footer::draw(frame, bottom, app, &theme);
     help::draw(frame, area, app, &theme);
+}
+
+/// How the screen is divided.
+struct Parts<'a> {
+    top: Rect,
+    notices: Vec<Line<'a>>,
+    notes: Rect,
+    body: Rect,
+    bar: Rect,
+    bottom: Rect,
+}
+
+fn parts<'a>(area: Rect, app: &App, snapshot: &Snapshot, theme: &Theme) -> Parts<'a> {
+    let notices = notice::lines(snapshot, area.width, theme);
+    let spare = area.height.saturating_sub(5);
+    let most_notices = if area.height < 16 { 1 } else { 2 };
+    let mut body = area;
+    let top = cut::top(&mut body, 1);
+    let notes = cut::top(
+        &mut body,
+        (notices.len() as u16).min(most_notices).min(spare),
+    );
+    let bottom = cut::bottom(&mut body, u16::from(spare > 0));
+    let bar = cut::bottom(&mut body, u16::from(app.transport.is_some() && spare > 0));
+    Parts {
+        top,
+        notices,
+        notes,
+        body,
+        bar,
+        bottom,
+    }
 }
 
 /// Before anything is known.
@@ -125,6 +163,34 @@ fn explanation<'a>(lines: impl IntoIterator<Item = String>, theme: &Theme) -> Pa
         .map(|line| Line::from(theme.plain(line)))
         .collect();
     Paragraph::new(lines).wrap(Wrap { trim: true })
+}
+
+/// `text` in lines of at most `width` characters, broken between words, and within a word that is longer.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut used = 0;
+    for word in text.split(' ') {
+        let letters: Vec<char> = word.chars().collect();
+        let space = usize::from(used > 0);
+        if used + space + letters.len() > width && used > 0 {
+            lines.push(String::new());
+            used = 0;
+        } else if let Some(line) = lines.last_mut().filter(|_| space > 0) {
+            line.push(' ');
+            used += 1;
+        }
+        for (at, part) in letters.chunks(width.max(1)).enumerate() {
+            if at > 0 {
+                lines.push(String::new());
+                used = 0;
+            }
+            if let Some(line) = lines.last_mut() {
+                line.extend(part);
+                used += part.len();
+            }
+        }
+    }
+    lines
 }
 
 fn indent(area: Rect) -> Rect {
@@ -206,5 +272,18 @@ fn thread_name(thread: &ThreadView) -> String {
         "(no name yet)".to_owned()
     } else {
         human::sanitise(&thread.name).into_owned()
+    }
+}
+
+#[cfg(test)]
+mod wrapping {
+    use super::wrapped;
+
+    #[test]
+    fn text_is_broken_between_words_and_a_long_word_within() {
+        assert_eq!(wrapped("", 5), [""]);
+        assert_eq!(wrapped("a bc def", 4), ["a bc", "def"]);
+        assert_eq!(wrapped("a abcdefgh b", 3), ["a", "abc", "def", "gh", "b"]);
+        assert_eq!(wrapped("ab cd", 0), ["a", "b", "c", "d"]);
     }
 }

@@ -1,4 +1,4 @@
-//! The first view: where the time goes, what happens now, and the system calls that take longest.
+//! The first view: where the time goes, what happens now, the tasks and the system calls that take longest.
 
 use ratatui::{
     Frame,
@@ -12,7 +12,7 @@ use super::{
     header::main_process,
     now,
     panel::{self, Title},
-    syscalls, table,
+    syscalls, table, tasks,
     theme::Theme,
 };
 use crate::{
@@ -61,7 +61,7 @@ pub(super) fn draw(
         let gauges = cut::top(&mut rest, gauges);
         time_panel(frame, time, app, snapshot, &threads, theme);
         now_panel(frame, gauges, snapshot, theme);
-        syscalls::panel(frame, rest, app, snapshot, None, theme);
+        rest_panels(frame, rest, app, snapshot, theme);
     } else {
         let mut time = cut::top(
             &mut rest,
@@ -70,7 +70,40 @@ pub(super) fn draw(
         let gauges = cut::right(&mut time, SIDE);
         time_panel(frame, time, app, snapshot, &threads, theme);
         now_panel(frame, gauges, snapshot, theme);
-        syscalls::panel(frame, rest, app, snapshot, None, theme);
+        rest_panels(frame, rest, app, snapshot, theme);
+    }
+}
+
+/// Rows from which on tasks and system calls share the room.
+const BOTH: u16 = 14;
+
+/// What runs in the threads: tasks where there are any, and system calls.
+fn rest_panels(
+    frame: &mut Frame<'_>,
+    mut area: Rect,
+    app: &App,
+    snapshot: &Snapshot,
+    theme: &Theme,
+) {
+    let types = snapshot.tasks.types.len() as u16;
+    if types > 0 {
+        let height = if area.height < BOTH {
+            area.height
+        } else {
+            types.saturating_add(3).min(area.height / 2)
+        };
+        let top = cut::top(&mut area, height);
+        tasks::panel(
+            frame,
+            top,
+            app,
+            snapshot,
+            (None, "2 shows more of them"),
+            theme,
+        );
+    }
+    if area.height > 0 {
+        syscalls::panel(frame, area, app, snapshot, None, theme);
     }
 }
 

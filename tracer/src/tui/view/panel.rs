@@ -18,6 +18,35 @@ pub(super) fn overhead(width: u16) -> u16 {
     if width < FRAME_FROM.0 { 1 } else { 2 }
 }
 
+/// The room inside a panel with the usual frame.
+pub(super) fn inner(area: Rect) -> Rect {
+    inside(area, FRAME_FROM)
+}
+
+fn inside(area: Rect, frame_from: (u16, u16)) -> Rect {
+    if area.width < frame_from.0 || area.height < frame_from.1 {
+        let heading = area.height.min(1);
+        let below = Rect {
+            y: area.y + heading,
+            height: area.height - heading,
+            ..area
+        };
+        return Rect {
+            x: below.x + 1,
+            width: below.width.saturating_sub(1),
+            ..below
+        }
+        .intersection(below);
+    }
+    let inner = Block::bordered().inner(area);
+    Rect {
+        x: inner.x + 1,
+        width: inner.width.saturating_sub(2),
+        ..inner
+    }
+    .intersection(inner)
+}
+
 /// Draws title and, where there is a frame, a note at its bottom; returns the room inside.
 pub(super) fn draw(
     frame: &mut Frame<'_>,
@@ -32,30 +61,14 @@ pub(super) fn draw(
             ..area
         };
         frame.render_widget(title.line(area.width, theme), heading);
-        let below = Rect {
-            y: area.y + heading.height,
-            height: area.height - heading.height,
-            ..area
-        };
-        return Rect {
-            x: below.x + 1,
-            width: below.width.saturating_sub(1),
-            ..below
-        }
-        .intersection(below);
+        return inside(area, title.frame_from);
     }
     let block = Block::bordered()
         .border_style(theme.faint_style())
         .title_top(title.line(area.width.saturating_sub(2), theme))
         .title_bottom(note);
-    let inner = block.inner(area);
     frame.render_widget(block, area);
-    Rect {
-        x: inner.x + 1,
-        width: inner.width.saturating_sub(2),
-        ..inner
-    }
-    .intersection(inner)
+    inside(area, title.frame_from)
 }
 
 /// A title and what qualifies it.

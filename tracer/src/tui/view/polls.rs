@@ -57,13 +57,7 @@ pub(super) fn panel(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot, them
     }
     let length = snapshot.duration();
     let cells = |poll: &PollView| {
-        let latency = |time| {
-            if poll.latency.count == 0 {
-                NONE.to_owned()
-            } else {
-                human::duration(time)
-            }
-        };
+        let latency = |time| human::duration_of(poll.latency.count, time);
         let per_wait = poll.events as f64 / poll.waits as f64;
         let cells = vec![
             if snapshot.processes.len() > 1 {

@@ -135,13 +135,7 @@ pub(super) fn panel(
     let off = super::off_for_now(snapshot, "sys_exit", counted.max().unwrap_or(0));
     let cells = |call: &&SyscallView| {
         let (count, time) = app.period.calls(call);
-        let timed = |time: Nanos| {
-            if call.time.count == 0 {
-                NONE.to_owned()
-            } else {
-                human::duration(time)
-            }
-        };
+        let timed = |time| human::duration_of(call.time.count, time);
         let cells = vec![
             sanitise(&call.name).into_owned(),
             what_it_does(&call.name).to_owned(),

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use ratatui::{Terminal, backend::TestBackend, buffer::Buffer};
 
-use super::{cpu, draw, help, io, locks, memory, now, polls, stack, syscalls, threads, waits};
+use super::{
+    cpu, draw, help, io, locks, long_polls, memory, now, polls, stack, syscalls, task,
+    task_columns, threads, waits, workers,
+};
 use crate::{
     model::Snapshot,
     record::ProbeStatus,
@@ -43,7 +46,11 @@ fn replay(transport: Transport) -> App {
 
 fn press(app: &mut App, keys: &str) {
     for c in keys.chars() {
-        app.update(Msg::Key(Key::Char(c)));
+        let key = match c {
+            '\n' => Key::Enter,
+            c => Key::Char(c),
+        };
+        app.update(Msg::Key(key));
     }
 }
 
@@ -69,6 +76,8 @@ macro_rules! assert_screen {
         insta::assert_snapshot!($name, screen(&mut $app, $columns, $rows))
     };
 }
+
+mod tasks;
 
 #[test]
 fn overview() {
@@ -303,6 +312,7 @@ fn help_popup() {
 #[test]
 fn the_help_begins_with_what_is_on_the_screen() {
     for (key, heading) in [
+        ("2", "Tasks"),
         ("3", "Threads"),
         ("4", "Locks"),
         ("5", "System calls"),
@@ -424,6 +434,21 @@ fn hostile() -> Snapshot {
     for poll in &mut snapshot.polls {
         (poll.waits, poll.events) = (0, u64::MAX);
     }
+    snapshot.tasks = demo::tokio().tasks;
+    for view in &mut snapshot.tasks.types {
+        (view.name, view.raw_name) = ("日本語\u{202e}\x1b[2J".repeat(9), "界".repeat(400));
+        (view.recent_polls, view.recent_busy) = (u64::MAX, Nanos(u64::MAX));
+        (view.polls, view.busy.sum) = (u64::MAX, Nanos(u64::MAX));
+        view.off = [Nanos(u64::MAX); 5];
+    }
+    for poller in &mut snapshot.tasks.pollers {
+        (poller.recent_polls, poller.recent_busy) = (u64::MAX, Nanos(u64::MAX));
+        (poller.busy, poller.blocking_busy) = (Nanos(u64::MAX), Nanos(u64::MAX));
+    }
+    for poll in &mut snapshot.tasks.long_polls {
+        (poll.since, poll.busy) = (Nanos(u64::MAX), Nanos(u64::MAX));
+    }
+    snapshot.tasks.recent_on = Nanos(1);
     for row in &mut snapshot.cpu.by_stack {
         row.samples = u64::MAX;
     }
@@ -457,7 +482,9 @@ fn every_size_is_drawn() {
         replay(transport),
     ];
     let sizes = || (0..=60).flat_map(|columns| (0..=30).map(move |rows| (columns, rows)));
-    for keys in ["1j", "3j", "4j", "5j", "6j", "7j", "9j", "?", "q/x"] {
+    for keys in [
+        "1j", "2j", "2j\n", "3j", "4j", "5j", "6j", "7j", "9j", "?", "q/x",
+    ] {
         press(&mut every, keys);
         for (columns, rows) in sizes() {
             drawn(&mut every, columns, rows);
@@ -520,10 +547,39 @@ fn what_the_target_calls_itself_cannot_drive_the_terminal() {
     for lock in &mut snapshot.locks {
         (lock.stack, lock.waker_stack) = (evil.clone(), evil.clone());
     }
+    snapshot.tasks = demo::tokio().tasks;
+    for runtime in &mut snapshot.tasks.runtimes {
+        runtime.notes.push("\x1b[2J".to_owned());
+    }
+    for view in &mut snapshot.tasks.types {
+        (view.name, view.file) = ("a\x1b[2Jb".to_owned(), "\x1b[2J".to_owned());
+        (view.raw_name, view.wakers) = ("\u{202e}".to_owned(), vec![("\x1b".to_owned(), 1)]);
+        for found in &mut view.stacks {
+            found.stack = evil.clone();
+        }
+    }
+    for poll in &mut snapshot.tasks.long_polls {
+        (poll.name, poll.source) = ("a\x1b[2Jb".to_owned(), "\x1b[2J:3".to_owned());
+        poll.stack = evil.clone();
+    }
+    for poller in &mut snapshot.tasks.pollers {
+        poller.name = "\x1b[31m".to_owned();
+    }
     snapshot.session.profile = "\x1b[1m".to_owned();
     let mut app = live(snapshot);
     app.options.title = "\x1b[7m".to_owned();
-    for keys in ["1j", "3j", "4j", "5j", "6j", "7j", "9j", "/\u{202e}"] {
+    for keys in [
+        "1j",
+        "2j",
+        "2j\n",
+        "3j",
+        "4j",
+        "5j",
+        "6j",
+        "7j",
+        "9j",
+        "/\u{202e}",
+    ] {
         press(&mut app, keys);
         for (columns, rows) in [(40, 12), (80, 24), (140, 45)] {
             let screen = screen(&mut app, columns, rows);
@@ -556,6 +612,10 @@ fn every_number_is_explained_by_the_help() {
     let text = screen(&mut app, 80, 400);
     assert_eq!(help::overflow(&app, 80, 400), 0);
     let labels = now::meanings()
+        .chain(task_columns::MEANINGS)
+        .chain(long_polls::MEANINGS)
+        .chain(workers::MEANINGS)
+        .chain(task::MEANINGS)
         .chain(threads::MEANINGS)
         .chain(locks::MEANINGS)
         .chain(waits::MEANINGS)

@@ -7,10 +7,11 @@ use super::{
     panel::{self, Title},
     table::{self, Column, Table},
     theme::Theme,
+    workers,
 };
 use crate::{
     human::{self, NONE, sanitise, share},
-    model::{Life, Snapshot, ThreadView},
+    model::{Life, Role, Snapshot, ThreadView},
     tui::{
         app::App,
         bands::{self, BANDS},
@@ -25,6 +26,8 @@ enum Shows {
     Name,
     Tid,
     Pid,
+    /// What it does with tasks.
+    Role,
     Now,
     WaitsOn,
     /// Share of time in these states.
@@ -40,12 +43,13 @@ enum Shows {
 struct Spec(&'static str, u16, u8, Shows);
 
 /// All columns. A state no thread has been in gives way before the others.
-const SPECS: [Spec; 22] = {
+const SPECS: [Spec; 23] = {
     use Shows as S;
     [
         Spec("name", 15, 0, S::Name),
         Spec("tid", 7, 1, S::Tid),
         Spec("pid", 7, 15, S::Pid),
+        Spec("role", 8, 12, S::Role),
         Spec("now", 9, 14, S::Now),
         Spec("waits on", 9, 14, S::WaitsOn),
         Spec("cpu", 5, 2, S::Share(&[State::ON_CPU])),
@@ -74,10 +78,14 @@ const SPECS: [Spec; 22] = {
 };
 
 /// What columns mean, for the help. Those of states are explained with the bars.
-pub(super) const MEANINGS: [(&str, &str); 13] = [
+pub(super) const MEANINGS: [(&str, &str); 14] = [
     ("name", "its name; ×N: so many ended threads of that name"),
     ("tid", "thread id"),
     ("pid", "its process, when several are traced"),
+    (
+        "role",
+        "worker: polls tasks; blocking: runs closures of the blocking pool",
+    ),
     ("now", "what it was doing when it was last read"),
     (
         "waits on",
@@ -113,7 +121,7 @@ pub(super) fn draw(
     let below = cut::bottom(&mut table, if detail.is_some() { 6 } else { 0 });
     table_panel(frame, table, app, snapshot, &rows, selected, theme);
     if let Some(thread) = detail {
-        detail_panel(frame, below, snapshot, thread, theme);
+        detail_panel(frame, below, app, snapshot, thread, theme);
     }
 }
 
@@ -134,7 +142,10 @@ fn table_panel(
     };
     let specs: Vec<&Spec> = SPECS
         .iter()
-        .filter(|Spec(_, _, _, shows)| !matches!(shows, Shows::Pid) || snapshot.processes.len() > 1)
+        .filter(|Spec(_, _, _, shows)| {
+            (snapshot.processes.len() > 1 || !matches!(shows, Shows::Pid))
+                && (!snapshot.tasks.pollers.is_empty() || !matches!(shows, Shows::Role))
+        })
         .collect();
     let columns: Vec<Column> = specs
         .iter()
@@ -161,7 +172,7 @@ fn table_panel(
         let times = app.period.times(thread);
         let cells = specs
             .iter()
-            .map(|Spec(_, _, _, shows)| cell(*shows, thread, times))
+            .map(|Spec(_, _, _, shows)| cell(*shows, thread, times, snapshot))
             .collect();
         (
             cells,
@@ -192,7 +203,7 @@ fn table_panel(
     .draw(frame, inner, theme);
 }
 
-fn cell(shows: Shows, thread: &ThreadView, times: &ThreadTimes) -> String {
+fn cell(shows: Shows, thread: &ThreadView, times: &ThreadTimes, snapshot: &Snapshot) -> String {
     match shows {
         Shows::Name => match thread.life {
             Life::Alive | Life::Ended => super::thread_name(thread),
@@ -202,6 +213,7 @@ fn cell(shows: Shows, thread: &ThreadView, times: &ThreadTimes) -> String {
         },
         Shows::Tid => thread.tid.map_or(String::new(), |tid| tid.0.to_string()),
         Shows::Pid => thread.pid.map_or(String::new(), |pid| pid.0.to_string()),
+        Shows::Role => role(thread, snapshot).map_or(NONE, Role::name).to_owned(),
         Shows::Now => match thread.life {
             Life::Alive => bands::word(thread.state).to_owned(),
             Life::Ended | Life::Folded(_) => "ended".to_owned(),
@@ -223,6 +235,22 @@ fn cell(shows: Shows, thread: &ThreadView, times: &ThreadTimes) -> String {
         Shows::Involuntary => human::count(thread.times.involuntary),
         Shows::Migrations => human::count(thread.times.migrations),
     }
+}
+
+/// What it does with tasks.
+fn role(thread: &ThreadView, snapshot: &Snapshot) -> Option<Role> {
+    let (pid, tid) = thread.pid.zip(thread.tid)?;
+    snapshot.tasks.role(pid, tid)
+}
+
+/// That it polls tasks, and how much of its time.
+fn polls(thread: &ThreadView, app: &App, snapshot: &Snapshot) -> Option<String> {
+    let role = role(thread, snapshot).filter(|role| *role != Role::Other)?;
+    let mut pollers = snapshot.tasks.pollers.iter();
+    let poller = pollers.find(|poller| Some(poller.tid) == thread.tid)?;
+    let (_, busy) = workers::polled(poller, app.period, snapshot);
+    let busy = busy.map_or_else(|| NONE.to_owned(), human::percent);
+    Some(format!("{}: {busy} of its time in tasks", role.name()))
 }
 
 /// The futex or the descriptor it waits on at this moment.
@@ -301,6 +329,7 @@ fn nobody(app: &App) -> String {
 fn detail_panel(
     frame: &mut Frame<'_>,
     area: Rect,
+    app: &App,
     snapshot: &Snapshot,
     thread: &ThreadView,
     theme: &Theme,
@@ -322,6 +351,7 @@ fn detail_panel(
         (Some(tid), None) => about.push(format!("tid {}", tid.0)),
         (None, _) => {}
     }
+    about.extend(polls(thread, app, snapshot));
     match thread.life {
         Life::Alive => {
             let on = waits_on_in_words(thread, snapshot).or_else(|| waits_on(thread));
