@@ -11,7 +11,7 @@ use crate::{
     bpf::{
         self, Kernel, LoadError,
         kernel::{self, OLDEST},
-        probes::{Group, PROBES},
+        probes::{Attach, Group, PROBES},
     },
     record::{ProbeMeta, ProbeStatus},
     target::{process, sys},
@@ -98,7 +98,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         target: found
             .iter()
             .flat_map(|found| &found.pids)
-            .map(|&pid| target_check(pid))
+            .flat_map(|&pid| [target_check(pid), runtime_check(pid)])
             .collect(),
         verdict: None,
     };
@@ -158,6 +158,32 @@ fn privilege_checks() -> Vec<Check> {
         remedy: failure::privilege_advice(&[Capability::SysPtrace]),
     });
     checks
+}
+
+/// Which runtime the target has, and so which probes at its functions there will be.
+fn runtime_check(pid: Pid) -> Check {
+    let found = crate::runtime::find(pid);
+    let detail = match found.first().map(|mapped| &mapped.tokio) {
+        Some(tokio) => {
+            let version = tokio.version.as_deref().unwrap_or("of unknown version");
+            let notes = tokio.notes.iter().map(|note| format!("; {note}"));
+            format!(
+                "tokio {version}, {} task types{}",
+                tokio.types.len(),
+                notes.collect::<String>()
+            )
+        }
+        None => format!(
+            "no tokio in the {} files it has mapped",
+            crate::runtime::files(pid)
+        ),
+    };
+    Check {
+        what: "runtime".to_owned(),
+        ok: true,
+        detail,
+        remedy: String::new(),
+    }
 }
 
 fn target_check(pid: Pid) -> Check {
@@ -221,11 +247,23 @@ impl Diagnosis {
                     .find(|met| met.name == probe.name)
                     .cloned()
                     .unwrap_or(refused);
+                let why = match probe.attach {
+                    Attach::Functions { .. } | Attach::PartOfRuntime(_)
+                        if met.status == ProbeStatus::Off =>
+                    {
+                        "attached to a program with tokio tasks".to_owned()
+                    }
+                    Attach::RawTracepoint(_)
+                    | Attach::CpuClock
+                    | Attach::Part(_)
+                    | Attach::Functions { .. }
+                    | Attach::PartOfRuntime(_) => met.why,
+                };
                 ProbeCheck {
                     name: probe.name,
                     group: probe.group.name(),
                     status: met.status.name(),
-                    why: met.why,
+                    why,
                     since_kernel: probe.since,
                     cost: probe.cost,
                     gives: probe.gives,

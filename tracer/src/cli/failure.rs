@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use crate::{
     bpf::{LoadError, kernel::OLDEST},
+    dump::DumpError,
     human,
     pipeline::SessionError,
     recording::RecordingError,
@@ -136,6 +137,12 @@ fn status_of(error: &(dyn Error + 'static)) -> Option<u8> {
             | RecordingError::Cut { .. } => RECORDING,
         });
     }
+    if let Some(dump) = error.downcast_ref::<DumpError>() {
+        return Some(match dump {
+            DumpError::Denied { .. } => PRIVILEGE,
+            DumpError::Gone(_) => TARGET,
+        });
+    }
     error.downcast_ref::<FindError>().map(|_| TARGET)
 }
 
@@ -207,6 +214,9 @@ fn advice(error: &(dyn Error + 'static)) -> Option<String> {
             lacks.since
         ));
     }
+    if let Some(DumpError::Denied { .. }) = error.downcast_ref::<DumpError>() {
+        return Some(memory_advice());
+    }
     if let Some(failure) = error.downcast_ref::<Failure>() {
         return failure_advice(failure);
     }
@@ -224,6 +234,16 @@ pub fn privilege_advice(missing: &[Capability]) -> String {
          try: run it with sudo, or once:\n\
          \x20 sudo setcap cap_bpf,cap_perfmon,cap_sys_ptrace,cap_dac_read_search+ep {program}",
         names.join(" and ")
+    )
+}
+
+fn memory_advice() -> String {
+    let program = std::env::current_exe()
+        .map_or_else(|_| "tracer".to_owned(), |path| path.display().to_string());
+    format!(
+        "reading it needs cap_sys_ptrace, or to be its user where kernel.yama.ptrace_scope is 0\n\
+         try: run it with sudo, or once:\n\
+         \x20 sudo setcap cap_sys_ptrace,cap_dac_read_search+ep {program}"
     )
 }
 

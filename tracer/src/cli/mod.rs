@@ -9,6 +9,7 @@ mod replay;
 mod report;
 mod story;
 mod target;
+mod tasks;
 mod top;
 
 use std::{path::PathBuf, time::Duration};
@@ -36,6 +37,7 @@ Examples:
   tracer report -p 4182 -d 10s            ten seconds, then a report
   tracer record -p 4182 -o slow.mcap      record until Ctrl-C
   tracer report slow.mcap --json          the report of a recording, for scripts
+  tracer tasks 4182 --tree                one look at every live tokio task, and where it waits
   tracer doctor -p 4182                   what this kernel, these rights and this target allow
 
 The target is only read: it is never stopped, signalled, written to or injected into.
@@ -66,6 +68,8 @@ enum Command {
     Replay(replay::Arguments),
     /// The report of a recording, or of a process after some time
     Report(report::Arguments),
+    /// One look at every live tokio task: what it is doing, and where it waits
+    Tasks(tasks::Arguments),
     /// What this kernel, these rights and a target allow, probe by probe
     Doctor(doctor::Arguments),
     /// Print completions for a shell
@@ -84,10 +88,11 @@ struct Tracing {
     /// per call, and tens of bytes in a recording)
     #[arg(long, value_name = "PROFILE", default_value = "default")]
     profile: Profile,
-    /// Switch a group of probes on (process, sched, lock, stack, sample, syscall, timing, io, memory, calls)
+    /// Switch a group of probes on (process, sched, lock, stack, sample, syscall, timing, io, memory, task, wake,
+    /// calls)
     #[arg(long, value_name = "GROUP", value_delimiter = ',', value_parser = group)]
     with: Vec<Group>,
-    /// Switch a group of probes off (lock, stack, sample, syscall, timing, io, memory, calls)
+    /// Switch a group of probes off (lock, stack, sample, syscall, timing, io, memory, task, wake, calls)
     #[arg(long, value_name = "GROUP", value_delimiter = ',', value_parser = optional_group)]
     without: Vec<Group>,
     /// The share of the target's CPU time (or of half a CPU, where it uses less) that probes may cost; above it, groups
@@ -208,6 +213,7 @@ pub fn run() -> anyhow::Result<()> {
         Some(Command::Record(arguments)) => record::run(&arguments),
         Some(Command::Replay(arguments)) => replay::run(arguments),
         Some(Command::Report(arguments)) => report::run(arguments),
+        Some(Command::Tasks(arguments)) => tasks::run(&arguments),
         Some(Command::Doctor(arguments)) => doctor::run(&arguments),
         Some(Command::Completions(arguments)) => completions::run(&arguments),
         Some(Command::Man) => man::run(),
@@ -284,17 +290,20 @@ fn ring_bytes(word: &str) -> Result<u32, String> {
 
 /// Writes a result to a file or to stdout. A reader that went away early (`| head`) is no failure.
 fn print(text: &str, output: Option<&std::path::Path>) -> anyhow::Result<()> {
-    use std::io::Write as _;
     if let Some(path) = output {
         let what = path.display().to_string();
         return std::fs::write(path, text)
             .map_err(|source| Failure::Output { what, source }.into());
     }
+    print_with(|stdout| stdout.write_all(text.as_bytes()))
+}
+
+/// The same for what is made while it is written.
+fn print_with(
+    write: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<()>,
+) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
-    match stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-    {
+    match write(&mut stdout).and_then(|()| std::io::Write::flush(&mut stdout)) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::Output {
             what: "stdout".into(),
             source: error,

@@ -41,6 +41,16 @@ pub(super) struct Found {
 }
 
 impl Target {
+    /// What a single word means: a number is a process, all else is a name.
+    pub(super) fn of_word(word: &str) -> Self {
+        let pid = word.parse().ok().filter(|pid| *pid > 0);
+        Self {
+            pid: pid.into_iter().collect(),
+            name: pid.is_none().then(|| word.to_owned()),
+            command: Vec::new(),
+        }
+    }
+
     /// True when one was given.
     pub(super) fn is_given(&self) -> bool {
         !self.pid.is_empty() || self.name.is_some() || !self.command.is_empty()
