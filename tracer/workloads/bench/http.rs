@@ -1,12 +1,7 @@
-//! The smallest axum service, and a load generator for machines without `wrk`.
+//! A load generator for machines without `wrk`.
 
-use std::{
-    io,
-    net::{Ipv4Addr, TcpListener},
-    time::Duration,
-};
+use std::{io, net::Ipv4Addr, time::Duration};
 
-use axum::{Router, routing::get};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufStream},
     net::TcpStream,
@@ -16,39 +11,11 @@ use tokio::{
 
 use crate::{Started, count};
 
-const WORKERS: usize = 2;
-
 /// As many as the benchmark gives `wrk`.
 const CONNECTIONS: u32 = 64;
 
 /// How long a client whose server is gone waits before it looks again.
 const PATIENCE: Duration = Duration::from_millis(50);
-
-pub(crate) fn serve(port: u16) -> io::Result<Started> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
-    let port = listener.local_addr()?.port();
-    listener.set_nonblocking(true)?;
-    let runtime = Builder::new_multi_thread()
-        .worker_threads(WORKERS)
-        .enable_all()
-        .build()?;
-    let entered = runtime.enter();
-    let listener = tokio::net::TcpListener::from_std(listener)?;
-    drop(entered);
-    runtime.spawn(async {
-        let service = Router::new().route("/", get(hello));
-        axum::serve(listener, service).await
-    });
-    Ok(Started {
-        port: Some(port),
-        runtime: Some(runtime),
-    })
-}
-
-async fn hello() -> &'static str {
-    count();
-    "hello\n"
-}
 
 pub(crate) fn load(port: u16) -> io::Result<Started> {
     let runtime = Builder::new_multi_thread()

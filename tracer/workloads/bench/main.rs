@@ -9,7 +9,6 @@ mod calls;
 mod churn;
 mod convoy;
 mod http;
-mod polls;
 
 use std::{
     io::{self, BufRead, Write},
@@ -47,12 +46,10 @@ struct Verb {
 // One line a program, so that it reads as the table it is.
 #[rustfmt::skip]
 const VERBS: &[Verb] = &[
-    Verb { name: "axum-hello", argument: "PORT", does: "answer HTTP requests with a word (0: any port)", start: http::serve },
-    Verb { name: "load", argument: "PORT", does: "ask such a server over 64 connections without a pause", start: http::load },
+    Verb { name: "load", argument: "PORT", does: "ask an HTTP server over 64 connections without a pause", start: http::load },
     Verb { name: "futex-convoy", argument: "", does: "four threads on one CPU take turns, one wake and one wait each", start: convoy::start },
     Verb { name: "read-loop", argument: "", does: "read /dev/zero byte by byte", start: calls::read_loop },
     Verb { name: "getppid", argument: "", does: "call getppid in a loop", start: calls::getppid },
-    Verb { name: "polls", argument: "", does: "64 tokio tasks that yield on one worker", start: polls::start },
     Verb { name: "churn", argument: "", does: "start threads and wait for their end, two at a time", start: churn::start },
     Verb { name: "idle", argument: "", does: "nothing at all", start: |_| Ok(Started::default()) },
 ];
