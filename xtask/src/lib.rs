@@ -3,7 +3,11 @@
 //!
 //! Nothing here installs anything; that is `cargo xtask setup`.
 
+pub mod cost;
 pub mod kernel_object;
+pub mod matrix;
+pub mod project;
+pub mod published;
 pub mod route;
 pub mod tool;
 

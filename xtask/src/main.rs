@@ -33,8 +33,8 @@ struct Command {
 
 const COMMANDS: [Command; 6] = [
     Command {
-        usage: "setup",
-        does: "install what building and testing need",
+        usage: "setup [--all]",
+        does: "install what building and testing need; --all: and what only benchmarks attach to",
         run: setup::command,
     },
     Command {

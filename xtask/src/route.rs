@@ -165,7 +165,7 @@ impl Route {
 
 /// `command` without the variables that cargo sets for the programs it starts, and without those by which a caller
 /// directs the build of the agent. How to reach the registry stays.
-fn without_outer_cargo(mut command: Command) -> Command {
+pub(crate) fn without_outer_cargo(mut command: Command) -> Command {
     for (name, _) in env::vars_os() {
         if steers_outer_cargo(&name) {
             command.env_remove(name);

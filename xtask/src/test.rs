@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use xtask::{route::Route, tool};
+use xtask::{matrix, route::Route, tool};
 
 use crate::{
     setup,
@@ -26,6 +26,7 @@ pub(crate) fn command(arguments: &[String]) -> Result<ExitCode> {
         arguments.iter().partition(|argument| *argument == "--ci");
     let workspace = Workspace::find()?;
     setup::run(&workspace)?;
+    setup::programs_to_attach_to(&workspace)?;
 
     let mut failures = Vec::new();
     for (what, command) in checks(&workspace) {
@@ -77,6 +78,7 @@ fn checks(workspace: &Workspace) -> Vec<(&'static str, Command)> {
         ("format of tracer-ebpf", format_kernel),
         ("lint", lint),
     ];
+    checks.extend(checks_of_tasks(workspace));
     match lint_kernel(workspace) {
         Some(command) => checks.push(("lint of tracer-ebpf", command)),
         None => {
@@ -89,6 +91,32 @@ fn checks(workspace: &Workspace) -> Vec<(&'static str, Command)> {
         checks.push(("licences and sources", deny));
     }
     checks
+}
+
+/// The workload `tasks` is no part of the workspace. One of its projects stands for all: the sources are the same.
+fn checks_of_tasks(workspace: &Workspace) -> [(&'static str, Command); 3] {
+    let cargo = |subcommand, arguments: &[&str]| {
+        let mut command = workspace.cargo(subcommand);
+        command
+            .args(["--manifest-path", matrix::NEWEST_MANIFEST])
+            .args(arguments)
+            .env(
+                "CARGO_TARGET_DIR",
+                workspace.target.join("matrix/build/checks"),
+            );
+        command
+    };
+    [
+        ("format of tasks", cargo("fmt", &["--check"])),
+        (
+            "lint of tasks",
+            cargo(
+                "clippy",
+                &["--locked", "--all-targets", "--", "-D", "warnings"],
+            ),
+        ),
+        ("tests of tasks", cargo("test", &["--locked", "--quiet"])),
+    ]
 }
 
 fn lint_kernel(workspace: &Workspace) -> Option<Command> {

@@ -35,11 +35,22 @@ pub(crate) struct Sample {
 
 /// What an observer uses itself.
 #[derive(Clone, Copy)]
-pub(crate) struct Own {
-    /// In CPUs.
-    pub(crate) cpu: f64,
-    pub(crate) resident: u64,
+pub(crate) enum Own {
+    /// One that is a process of its own.
+    Beside {
+        /// In CPUs.
+        cpu: f64,
+        resident: u64,
+    },
+    /// One inside the observed program: the memory of both after so many operations.
+    Inside { resident: u64, operations: u64 },
 }
+
+/// A program may take no more memory for what is inside it: it is ended then, and measured up to there.
+const MOST_MEMORY: u64 = 2 << 30;
+
+/// How often its memory is looked at.
+const LOOK: Duration = Duration::from_millis(50);
 
 impl Column {
     /// The mean of the two bare windows around `sample`.
@@ -107,10 +118,22 @@ fn measure(
     for round in 0..options.rounds {
         for place in order(round, observers.len()) {
             let observer = observers[place];
+            if !observer.observes(workload) {
+                continue;
+            }
             let before = cost(&mut running, options.window)?;
             bare.push(before);
             let step = format!("{} {}/{}", workload.name, round + 1, options.rounds);
-            match observed(workspace, observer, &mut running, options.window, logs) {
+            let found = match observer.inside() {
+                None => observed(workspace, observer, &mut running, options.window, logs),
+                Some(inside) => {
+                    drop(running);
+                    let found = observed_inside(workspace, workload, inside, options.window, logs);
+                    running = workload.start(workspace, logs)?;
+                    found
+                }
+            };
+            match found {
                 Ok((observed, own)) => {
                     say(format_args!(
                         "{step}: {} {}, bare {} ({:.2})",
@@ -162,6 +185,26 @@ fn observed(
     Ok((observed, own))
 }
 
+/// The same with an observer that is inside another build of the workload.
+fn observed_inside(
+    workspace: &Workspace,
+    workload: &Workload,
+    inside: &str,
+    window: Duration,
+    logs: &Path,
+) -> Result<(f64, Own)> {
+    let mut running = workload.start_with(inside, workspace, logs)?;
+    let pid = running.measured_pid();
+    let observed = cost_while(&mut running, window, || {
+        Ok(process::resident(pid)? < MOST_MEMORY)
+    })?;
+    let own = Own::Inside {
+        resident: process::resident(pid)?,
+        operations: running.operations()?,
+    };
+    Ok((observed, own))
+}
+
 /// What `child` has used since `started`, when it had used `before`.
 fn own(child: &mut Child, before: Duration, started: std::time::Instant) -> Result<Own> {
     ensure!(
@@ -170,7 +213,7 @@ fn own(child: &mut Child, before: Duration, started: std::time::Instant) -> Resu
         crate::quiet::tail(&child.printed())
     );
     let used = process::cpu_time(child.pid())?.saturating_sub(before);
-    Ok(Own {
+    Ok(Own::Beside {
         cpu: used.as_secs_f64() / (wait::now() - started).as_secs_f64(),
         resident: process::resident(child.pid())?,
     })
@@ -178,8 +221,24 @@ fn own(child: &mut Child, before: Duration, started: std::time::Instant) -> Resu
 
 /// CPU nanoseconds per operation over the next `window`.
 fn cost(running: &mut Running, window: Duration) -> Result<f64> {
+    cost_while(running, window, || Ok(true))
+}
+
+/// The same, but no longer than `goes_on`.
+fn cost_while(
+    running: &mut Running,
+    window: Duration,
+    mut goes_on: impl FnMut() -> Result<bool>,
+) -> Result<f64> {
     let before = running.reading()?;
-    wait::pass(window);
+    let end = wait::now() + window;
+    while goes_on()? {
+        let left = end.saturating_duration_since(wait::now());
+        if left.is_zero() {
+            break;
+        }
+        wait::pass(left.min(LOOK));
+    }
     let after = running.reading()?;
     let operations = after.operations.saturating_sub(before.operations);
     ensure!(
@@ -210,7 +269,7 @@ mod tests {
         let sample = |observed, after_bare| Sample {
             observed,
             after_bare,
-            own: Own {
+            own: Own::Beside {
                 cpu: 0.0,
                 resident: 0,
             },

@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use xtask::cost;
 
 use crate::{
     privilege, setup,
@@ -57,6 +58,7 @@ pub(crate) fn command(arguments: &[String]) -> Result<ExitCode> {
             "--example",
             "bench",
         ]))?;
+        build_tokio(&workspace, &options)?;
     }
     if !privilege::is_root() {
         privilege::check()?;
@@ -70,6 +72,22 @@ pub(crate) fn command(arguments: &[String]) -> Result<ExitCode> {
         return soak::run(&workspace, name, profile, time, &logs);
     }
     compare::run(&workspace, &options, &logs)
+}
+
+/// Builds the chosen tokio programs, with and without what the chosen observers have inside.
+fn build_tokio(workspace: &Workspace, options: &Options) -> Result<()> {
+    let mut workloads = workload::WORKLOADS.iter();
+    if !workloads.any(|one| one.is_tokio() && Options::chooses(&options.only, one.name)) {
+        return Ok(());
+    }
+    let chosen = observer::OBSERVERS
+        .iter()
+        .filter(|one| Options::chooses(&options.observers, one.name));
+    let mut names = vec![cost::PLAIN];
+    names.extend(chosen.filter_map(observer::Observer::inside));
+    cost::build(&workspace.root, &workspace.target, &names, &setup::tell)
+        .context("the programs that are watched from inside cannot be built")?;
+    Ok(())
 }
 
 /// The measuring itself needs root throughout: it attaches, and it ends what root has started.

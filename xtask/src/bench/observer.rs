@@ -1,4 +1,5 @@
-//! Who observes: the tracer with each of its profiles, and the programs that people use today.
+//! Who observes: the tracer with each of its profiles, the programs that people use today, and libraries that people
+//! build into a tokio program.
 
 use std::{
     fs,
@@ -10,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use xtask::tool::{self, Version};
 
-use super::{child::Child, process, wait};
+use super::{child::Child, process, wait, workload::Workload};
 use crate::workspace::Workspace;
 
 /// How long an observer may take to attach; `bpftrace` compiles its program first.
@@ -27,22 +28,31 @@ pub(crate) struct Observer {
     pub(crate) name: &'static str,
     /// How its row in the results is called.
     pub(crate) shown: &'static str,
-    /// The program; none means the tracer.
-    program: Option<Foreign>,
+    who: Who,
+    /// Whether there is something to see in tokio programs only.
+    is_for_tokio: bool,
     /// `{pid}` stands for the target, `{file}` for a file of its own.
     arguments: &'static [&'static str],
     attached: Attached,
 }
 
-struct Foreign {
-    name: &'static str,
-    package: &'static str,
+enum Who {
+    Tracer,
+    /// Another program, and the package it is in.
+    Foreign {
+        name: &'static str,
+        package: &'static str,
+    },
+    /// A library inside the observed program, which is built another time for it.
+    Inside(&'static str),
 }
 
 /// How to know that a program has attached.
 enum Attached {
     /// It prints a line that begins with this.
     Says(&'static str),
+    /// It prints a line with this in it.
+    Logs(&'static str),
     /// The kernel names it as the tracer of every thread.
     Stops,
     /// Neither it nor the kernel says so, but the number of its perf events and BPF links is not zero and stands still.
@@ -53,43 +63,66 @@ enum Attached {
 const HISTOGRAM: &str = "tracepoint:raw_syscalls:sys_enter /pid == {pid}/ { @start[tid] = nsecs; } \
     tracepoint:raw_syscalls:sys_exit /@start[tid]/ { @ns[args->id] = hist(nsecs - @start[tid]); delete(@start[tid]); }";
 
-const fn foreign(name: &'static str, package: &'static str) -> Option<Foreign> {
-    Some(Foreign { name, package })
+const fn foreign(name: &'static str, package: &'static str) -> Who {
+    Who::Foreign { name, package }
 }
 
 const TRACING: Attached = Attached::Says("tracing ");
 
+/// A program's tasks are found after that: with large programs it takes a moment.
+const WATCHING: Attached = Attached::Logs("ready to be watched");
+
 // One line an observer, so that it reads as the table it is.
 #[rustfmt::skip]
-pub(crate) const OBSERVERS: [Observer; 8] = [
-    Observer { name: "light", shown: "tracer, `light`", program: None, arguments: &["record", "-p", "{pid}", "--profile", "light", "-o", "{file}"], attached: TRACING },
-    Observer { name: "default", shown: "tracer, `default`", program: None, arguments: &["record", "-p", "{pid}", "--profile", "default", "-o", "{file}"], attached: TRACING },
-    Observer { name: "full", shown: "tracer, `full`", program: None, arguments: &["record", "-p", "{pid}", "--profile", "full", "-o", "{file}"], attached: TRACING },
-    Observer { name: "strace", shown: "`strace -c -f -p`", program: foreign("strace", "strace"), arguments: &["-c", "-f", "-p", "{pid}"], attached: Attached::Stops },
-    Observer { name: "perf-trace", shown: "`perf trace -s -p`", program: foreign("perf", "linux-perf"), arguments: &["trace", "-s", "-p", "{pid}"], attached: Attached::Hooks },
-    Observer { name: "bpftrace", shown: "`bpftrace`, histogram per call", program: foreign("bpftrace", "bpftrace"), arguments: &["-e", HISTOGRAM], attached: Attached::Hooks },
-    Observer { name: "syscount", shown: "`syscount -L -p`", program: foreign("syscount", "libbpf-tools"), arguments: &["-L", "-p", "{pid}"], attached: Attached::Hooks },
-    Observer { name: "offcputime", shown: "`offcputime -p`", program: foreign("offcputime", "libbpf-tools"), arguments: &["-p", "{pid}"], attached: Attached::Hooks },
+pub(crate) const OBSERVERS: [Observer; 12] = [
+    Observer { name: "light", shown: "tracer, `light`", who: Who::Tracer, is_for_tokio: false, arguments: &["record", "-p", "{pid}", "--profile", "light", "-o", "{file}"], attached: TRACING },
+    Observer { name: "task", shown: "tracer, `light` and every poll", who: Who::Tracer, is_for_tokio: true, arguments: &["record", "-v", "-p", "{pid}", "--profile", "light", "--with", "task", "--max-overhead", "none", "-o", "{file}"], attached: WATCHING },
+    Observer { name: "wake", shown: "tracer, `light`, every poll and wake", who: Who::Tracer, is_for_tokio: true, arguments: &["record", "-v", "-p", "{pid}", "--profile", "light", "--with", "task,wake", "--max-overhead", "none", "-o", "{file}"], attached: WATCHING },
+    Observer { name: "default", shown: "tracer, `default`", who: Who::Tracer, is_for_tokio: false, arguments: &["record", "-p", "{pid}", "--profile", "default", "-o", "{file}"], attached: TRACING },
+    Observer { name: "full", shown: "tracer, `full`", who: Who::Tracer, is_for_tokio: false, arguments: &["record", "-p", "{pid}", "--profile", "full", "-o", "{file}"], attached: TRACING },
+    Observer { name: "strace", shown: "`strace -c -f -p`", who: foreign("strace", "strace"), is_for_tokio: false, arguments: &["-c", "-f", "-p", "{pid}"], attached: Attached::Stops },
+    Observer { name: "perf-trace", shown: "`perf trace -s -p`", who: foreign("perf", "linux-perf"), is_for_tokio: false, arguments: &["trace", "-s", "-p", "{pid}"], attached: Attached::Hooks },
+    Observer { name: "bpftrace", shown: "`bpftrace`, histogram per call", who: foreign("bpftrace", "bpftrace"), is_for_tokio: false, arguments: &["-e", HISTOGRAM], attached: Attached::Hooks },
+    Observer { name: "syscount", shown: "`syscount -L -p`", who: foreign("syscount", "libbpf-tools"), is_for_tokio: false, arguments: &["-L", "-p", "{pid}"], attached: Attached::Hooks },
+    Observer { name: "offcputime", shown: "`offcputime -p`", who: foreign("offcputime", "libbpf-tools"), is_for_tokio: false, arguments: &["-p", "{pid}"], attached: Attached::Hooks },
+    Observer { name: "console", shown: "built with console-subscriber", who: Who::Inside("console"), is_for_tokio: true, arguments: &[], attached: Attached::Hooks },
+    Observer { name: "dial9", shown: "built with dial9", who: Who::Inside("dial9"), is_for_tokio: true, arguments: &[], attached: Attached::Hooks },
 ];
 
 impl Observer {
     pub(crate) fn is_tracer(&self) -> bool {
-        self.program.is_none()
+        matches!(self.who, Who::Tracer)
+    }
+
+    /// What has to be inside the observed program; none where it is observed from outside.
+    pub(crate) fn inside(&self) -> Option<&'static str> {
+        match self.who {
+            Who::Inside(name) => Some(name),
+            Who::Tracer | Who::Foreign { .. } => None,
+        }
+    }
+
+    /// Whether it can observe `workload` at all.
+    pub(crate) fn observes(&self, workload: &Workload) -> bool {
+        !self.is_for_tokio || workload.is_tokio()
     }
 
     /// The package that has the program, if the program is not here.
     pub(crate) fn missing_package(&self) -> Option<&'static str> {
-        let program = self.program.as_ref()?;
-        tool::find(program.name)
-            .is_none()
-            .then_some(program.package)
+        match self.who {
+            Who::Foreign { name, package } => tool::find(name).is_none().then_some(package),
+            Who::Tracer | Who::Inside(_) => None,
+        }
     }
 
     /// The version, of a foreign program that says so.
     pub(crate) fn version(&self) -> Option<Version> {
         // Which all of libbpf-tools have said since they exist.
         const NO_VERSION: Version = Version::new(0, 1, 0);
-        let version = tool::version_of(&tool::find(self.program.as_ref()?.name)?);
+        let Who::Foreign { name, .. } = self.who else {
+            return None;
+        };
+        let version = tool::version_of(&tool::find(name)?);
         version.filter(|version| *version != NO_VERSION)
     }
 
@@ -100,10 +133,12 @@ impl Observer {
 
     /// Starts it on process `pid` and waits until it has attached. Its output goes to `logs`.
     pub(crate) fn attach(&self, workspace: &Workspace, pid: u32, logs: &Path) -> Result<Child> {
-        let program = match &self.program {
-            None => workspace.agent(),
-            Some(foreign) => tool::find(foreign.name)
-                .with_context(|| format!("{} is not installed", foreign.name))?,
+        let program = match self.who {
+            Who::Tracer => workspace.agent(),
+            Who::Foreign { name, .. } => {
+                tool::find(name).with_context(|| format!("{name} is not installed"))?
+            }
+            Who::Inside(name) => bail!("{name} is built in, not attached"),
         };
         let file = self.recording(logs);
         if file.exists() {
@@ -128,6 +163,7 @@ impl Observer {
                     let printed = child.printed();
                     printed.lines().any(|line| line.starts_with(start))
                 }
+                Attached::Logs(part) => child.printed().contains(part),
                 Attached::Stops => process::is_traced_by(pid, child.pid())?,
                 Attached::Hooks => hooks.are_settled(child.pid()),
             };

@@ -124,7 +124,10 @@ mod tests {
         assert_eq!(options.rounds, 9);
         assert_eq!(options.window, Duration::from_millis(500));
         assert_eq!(options.only, ["polls", "read-loop"]);
-        assert_eq!(options.observers, ["light", "default", "full"]);
+        assert_eq!(
+            options.observers,
+            ["light", "task", "wake", "default", "full"]
+        );
         assert_eq!(parsed("--soak 2m")?.soak, Some(Duration::from_secs(120)));
         Ok(())
     }

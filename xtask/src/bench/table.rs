@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, fs, thread};
 
 use super::{
-    compare::{Column, Sample},
+    compare::{Column, Own, Sample},
     observer::Observer,
     options::Options,
 };
@@ -93,18 +93,10 @@ pub(crate) fn markdown(observers: &[&Observer], columns: &[Column], options: &Op
         }
     }
 
-    text += "\nThe observer's own CPU time, in percent of one CPU, and memory, medians:\n\n";
+    text += "\nThe observer's own CPU time, in percent of one CPU, and memory, medians; of those built in, the memory of the \
+             whole program at the end:\n\n";
     heading(&mut text, columns);
-    each(&mut text, &|column, place| {
-        let samples = &column.cells[place];
-        let cpu = Spread::of(samples.iter().map(|sample| sample.own.cpu))?;
-        let resident = Spread::of(samples.iter().map(|sample| sample.own.resident as f64))?;
-        Some(format!(
-            "{} %, {} MiB",
-            digits(cpu.median * 100.0),
-            digits(resident.median / f64::from(1 << 20))
-        ))
-    });
+    each(&mut text, &|column, place| own(&column.cells[place]));
 
     text += "\nOne operation is: ";
     let operations = columns
@@ -113,6 +105,34 @@ pub(crate) fn markdown(observers: &[&Observer], columns: &[Column], options: &Op
     text += &operations.collect::<Vec<_>>().join("; ");
     let _ = writeln!(text, ".\nMachine: {}.", machine(observers));
     text
+}
+
+/// What an observer used itself.
+fn own(samples: &[Sample]) -> Option<String> {
+    let median = |number: &dyn Fn(Own) -> f64| {
+        let all = Spread::of(samples.iter().map(|sample| number(sample.own)));
+        all.map(|spread| spread.median)
+    };
+    let resident = median(&|own| match own {
+        Own::Beside { resident, .. } | Own::Inside { resident, .. } => resident as f64,
+    })?;
+    let resident = digits(resident / f64::from(1 << 20));
+    Some(match samples.first()?.own {
+        Own::Beside { .. } => {
+            let cpu = median(&|own| match own {
+                Own::Beside { cpu, .. } => cpu,
+                Own::Inside { .. } => 0.0,
+            })?;
+            format!("{} %, {resident} MiB", digits(cpu * 100.0))
+        }
+        Own::Inside { .. } => {
+            let operations = median(&|own| match own {
+                Own::Beside { .. } => 0.0,
+                Own::Inside { operations, .. } => operations as f64,
+            })?;
+            format!("{resident} MiB after {} k", digits(operations / 1e3))
+        }
+    })
 }
 
 /// How far the median of `rounds` numbers may be off (two standard errors) when single ones are off as those in `noise`

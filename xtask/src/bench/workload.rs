@@ -3,7 +3,7 @@
 use std::{path::Path, process::Command, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
-use xtask::tool;
+use xtask::{cost, tool};
 
 use super::{child::Child, process, wait};
 use crate::{
@@ -38,18 +38,21 @@ pub(crate) struct Workload {
 enum Kind {
     /// A program of the example `bench`, with its arguments.
     Rust(&'static [&'static str]),
+    /// A tokio program that exists once more for each library that watches it from inside, with its arguments.
+    Tokio(&'static [&'static str]),
     /// A script beside that example.
     Node(&'static str),
 }
 
 // One line a workload, so that it reads as the table it is.
 #[rustfmt::skip]
-pub(crate) const WORKLOADS: [Workload; 6] = [
+pub(crate) const WORKLOADS: [Workload; 7] = [
     Workload { name: "node-hello", operation: "a request to `node:http` under `wrk`", program: Kind::Node("hello.mjs"), is_bystander: false },
-    Workload { name: "axum-hello", operation: "a request to axum under `wrk`", program: Kind::Rust(&["axum-hello", "0"]), is_bystander: false },
+    Workload { name: "axum-hello", operation: "a request to axum under `wrk`", program: Kind::Tokio(&["axum-hello", "0"]), is_bystander: false },
+    Workload { name: "axum-spawn", operation: "the same with four tasks spawned and joined for each request", program: Kind::Tokio(&["axum-spawn", "0"]), is_bystander: false },
     Workload { name: "futex-convoy", operation: "a futex wake and a futex wait", program: Kind::Rust(&["futex-convoy"]), is_bystander: false },
     Workload { name: "read-loop", operation: "a `read` of one byte", program: Kind::Rust(&["read-loop"]), is_bystander: false },
-    Workload { name: "polls", operation: "a poll of a tokio task that yields", program: Kind::Rust(&["polls"]), is_bystander: false },
+    Workload { name: "polls", operation: "a poll of a tokio task that yields", program: Kind::Tokio(&["polls"]), is_bystander: false },
     Workload { name: "bystander", operation: "a `getppid` of a process beside the observed one", program: Kind::Rust(&["getppid"]), is_bystander: true },
 ];
 
@@ -82,9 +85,24 @@ pub(crate) struct Reading {
 }
 
 impl Workload {
+    /// Whether it has tasks, and can be had with something inside that watches them.
+    pub(crate) fn is_tokio(&self) -> bool {
+        matches!(self.program, Kind::Tokio(_))
+    }
+
     /// Starts it and waits until it is warm. Logs go to `logs`.
     pub(crate) fn start(&self, workspace: &Workspace, logs: &Path) -> Result<Running> {
-        let measured = self.program.command(workspace);
+        self.start_with(cost::PLAIN, workspace, logs)
+    }
+
+    /// The same, of a tokio program with this inside.
+    pub(crate) fn start_with(
+        &self,
+        inside: &str,
+        workspace: &Workspace,
+        logs: &Path,
+    ) -> Result<Running> {
+        let measured = self.program.command(inside, workspace);
         let measured = Program::start(measured, &logs.join(format!("{}.log", self.name)))?;
         let ready = measured.ready()?;
         let load = match ready.port {
@@ -92,7 +110,7 @@ impl Workload {
             None => None,
         };
         let observed = if self.is_bystander {
-            let idle = Kind::Rust(&["idle"]).command(workspace);
+            let idle = Kind::Rust(&["idle"]).command(cost::PLAIN, workspace);
             let idle = Program::start(idle, &logs.join("idle.log"))?;
             let pid = idle.ready()?.pid;
             Some((idle, pid))
@@ -111,12 +129,17 @@ impl Workload {
 }
 
 impl Kind {
-    fn command(&self, workspace: &Workspace) -> Command {
+    fn command(&self, inside: &str, workspace: &Workspace) -> Command {
         let mut command = match self {
             Self::Rust(arguments) => {
                 let mut bench = Command::new(workspace.target.join("release/examples/bench"));
                 bench.args(*arguments);
                 bench
+            }
+            Self::Tokio(arguments) => {
+                let mut program = Command::new(cost::program(&workspace.target, inside));
+                program.args(*arguments);
+                program
             }
             Self::Node(script) => {
                 let mut node = Command::new("node");
@@ -142,7 +165,7 @@ impl Load {
         say(format_args!(
             "going on with our own load generator: wrk is not installed (package {WRK})"
         ));
-        let mut command = Kind::Rust(&["load"]).command(workspace);
+        let mut command = Kind::Rust(&["load"]).command(cost::PLAIN, workspace);
         command.arg(port.to_string());
         let program = Program::start(command, &logs.join("load.log"))?;
         program.ready()?;
@@ -156,6 +179,11 @@ impl Running {
         self.observed
             .as_ref()
             .map_or(self.measured_pid, |(_, pid)| *pid)
+    }
+
+    /// The process that is measured.
+    pub(crate) fn measured_pid(&self) -> u32 {
+        self.measured_pid
     }
 
     /// How often it has been done, and the CPU time that took.

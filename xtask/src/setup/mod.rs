@@ -11,20 +11,36 @@ use crate::{story::say, workspace::Workspace};
 mod apt;
 mod compiler;
 mod linker;
+mod matrix;
 mod programs;
 
 use apt::Apt;
+pub(crate) use matrix::tell;
 
-/// The command. It takes no arguments.
+/// The command. `--all` also builds what no test needs: the programs of benchmarks, and published ones.
 pub(crate) fn command(arguments: &[String]) -> Result<ExitCode> {
-    if let Some(argument) = arguments.first() {
-        return Ok(crate::usage_error(format_args!(
-            "setup takes no argument, but got `{argument}`"
-        )));
+    let all = match arguments {
+        [] => false,
+        [only] if only == "--all" => true,
+        [first, ..] => {
+            return Ok(crate::usage_error(format_args!(
+                "setup takes no argument but --all, and got `{first}`"
+            )));
+        }
+    };
+    let workspace = Workspace::find()?;
+    run(&workspace)?;
+    programs_to_attach_to(&workspace)?;
+    if all {
+        matrix::ensure_rest(&workspace)?;
     }
-    run(&Workspace::find()?)?;
     say("ready");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Builds the programs that tests attach to. Building the agent does not need them.
+pub(crate) fn programs_to_attach_to(workspace: &Workspace) -> Result<()> {
+    matrix::ensure(workspace)
 }
 
 /// Installs one package that only some command needs.
