@@ -21,7 +21,7 @@ use tracer::{
     bpf,
     model::{Model, Snapshot},
     record::{CounterKey, CounterSample, Record, Sample},
-    source::live::{Live, Options},
+    source::live::{Live, Observer, Options},
     target::sys,
 };
 use tracer_common::{LossReason, Nanos, Pid, Table};
@@ -191,25 +191,72 @@ pub fn wait_until(deadline: Duration, mut condition: impl FnMut() -> bool) -> bo
 pub struct ByHand {
     pub live: Live,
     pub records: Vec<Record>,
+    observer: Observer,
 }
 
 impl ByHand {
     pub fn attach(pid: Pid, bpf: bpf::Options) -> Self {
+        Self::attach_with(
+            pid,
+            Options {
+                bpf,
+                follow_children: true,
+                interval: Nanos(1_000_000_000),
+                profile: "default".into(),
+                max_overhead: None,
+            },
+        )
+    }
+
+    pub fn attach_with(pid: Pid, options: Options) -> Self {
         let mut records = Vec::new();
-        let options = Options {
-            bpf,
-            follow_children: true,
-            interval: Nanos(1_000_000_000),
-            profile: "default".into(),
-            max_overhead: None,
-        };
         let live = Live::attach(&[pid], options, &mut records).unwrap();
-        Self { live, records }
+        let mut session = Self {
+            live,
+            records,
+            observer: Observer::default(),
+        };
+        session.observe();
+        session
+    }
+
+    /// Lets the observer answer what is asked of it.
+    pub fn observe(&mut self) {
+        for question in self.live.questions() {
+            if let Some(answer) = self.observer.answer(question) {
+                self.live.answered(answer, &mut self.records);
+            }
+        }
+    }
+
+    /// Lets time pass, and does what a session does in it.
+    pub fn run(&mut self, length: Nanos, interval: Nanos) {
+        // Nobody sends: a wait with a deadline.
+        let (_sender, clock) = std::sync::mpsc::channel::<()>();
+        let end = sys::monotonic().plus(length);
+        let mut next = sys::monotonic().plus(interval);
+        loop {
+            let now = sys::monotonic();
+            if now >= end {
+                return;
+            }
+            if now >= next {
+                self.tick();
+                next = now.plus(interval);
+            }
+            if self.live.due().is_some_and(|due| due <= now) {
+                self.live.keep_to_plan();
+            }
+            let until = self.live.due().map_or(next, |due| due.min(next)).min(end);
+            let left = until.since(sys::monotonic()).unwrap_or_default();
+            let _ = clock.recv_timeout(Duration::from_nanos(left.0));
+        }
     }
 
     /// Reads the counters and closes a window.
     pub fn tick(&mut self) {
         self.live.tick(&mut self.records);
+        self.observe();
     }
 
     /// Detaches and gives what the model says of it all.

@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+#[path = "strategy_tasks.rs"]
+mod strategy_tasks;
+
 use proptest::{collection::vec, prelude::*};
 use tracer::record::{
     AgentSample, CounterKey, CounterSample, FileMeta, FrameMeta, HoldingSample, LimitsMeta, Loss,
@@ -12,9 +15,7 @@ use tracer::record::{
 use tracer_common::{
     Event, EventHeader, LossReason, Nanos, Pid, StackId, State, SyscallKey, SyscallNr, TableNr,
     ThreadTimes, Tid,
-    event::{
-        Call, CpuSample, Exec, LongWait, Mapped, ProcessExit, ThreadExit, ThreadStart, Unmapped,
-    },
+    event::{Call, Exec, LongWait, Mapped, ProcessExit, ThreadExit, ThreadStart, Unmapped},
 };
 
 /// A number, often an extreme one. One flat strategy and not a union of many: thousands of them are on the stack.
@@ -104,13 +105,6 @@ fn stacked_events() -> BoxedStrategy<Event> {
                 })
             },
         );
-    let sample = (stack(), stack(), edge64()).prop_map(|(stack, kernel_stack, period)| {
-        Event::CpuSample(CpuSample {
-            stack,
-            kernel_stack,
-            period,
-        })
-    });
     let mapped = (few_addresses(), edge64(), edge64(), stack(), few()).prop_map(
         |(address, bytes, weight, stack, what)| {
             Event::Mapped(Mapped {
@@ -134,7 +128,8 @@ fn stacked_events() -> BoxedStrategy<Event> {
             })
         },
     );
-    prop_oneof![wait, sample, mapped, unmapped, call].boxed()
+    prop_oneof![5 => prop_oneof![wait, mapped, unmapped, call], 3 => strategy_tasks::events()]
+        .boxed()
 }
 
 fn events() -> BoxedStrategy<Record> {
@@ -239,14 +234,14 @@ fn samples() -> BoxedStrategy<Record> {
     );
     let agent = (nanos(), nanos(), edge64())
         .prop_map(|(at, cpu, rss_bytes)| Sample::Agent(AgentSample { at, cpu, rss_bytes }));
-    prop_oneof![3 => thread, 3 => syscall, 1 => process, 1 => agent, 3 => rows(), 2 => readings()]
+    prop_oneof![3 => thread, 3 => syscall, 1 => process, 1 => agent, 3 => rows(), 2 => readings(), 2 => strategy_tasks::samples()]
         .prop_map(Record::Sample)
         .boxed()
 }
 
 /// Few tables and keys, so that samples follow each other; words as the kernel's rows give them, or not.
 fn rows() -> BoxedStrategy<Sample> {
-    let table = prop_oneof![5 => 1..7u32, 1 => edge32()].prop_map(TableNr);
+    let table = prop_oneof![5 => 1..11u32, 1 => edge32()].prop_map(TableNr);
     let key = prop_oneof![
         Just(CounterKey::default()),
         (0..3u8).prop_map(|byte| {
@@ -313,6 +308,7 @@ fn readings() -> BoxedStrategy<Sample> {
             time,
             runs,
             target_time,
+            ..ProbesSample::default()
         })
     });
     prop_oneof![holding, pressure, probes].boxed()
@@ -428,7 +424,10 @@ fn metas() -> BoxedStrategy<Record> {
                 "sched_waking",
                 "file_calls",
                 "memory_calls",
-                "cpu_sample"
+                "cpu_sample",
+                "task_poll",
+                "task_wake",
+                "running_task"
             ][..]
         )
         .prop_map(str::to_owned),
@@ -441,7 +440,7 @@ fn metas() -> BoxedStrategy<Record> {
             why,
         })
     });
-    prop_oneof![1 => session, 1 => process, 1 => thread, 1 => syscall, 2 => probe, 4 => lookups()]
+    prop_oneof![1 => session, 1 => process, 1 => thread, 1 => syscall, 2 => probe, 4 => lookups(), 2 => strategy_tasks::metas()]
         .prop_map(Record::Meta)
         .boxed()
 }
