@@ -30,8 +30,7 @@ pub const RUNNING: &str = "RUNNING";
 pub const TASK_PLACES: &str = "TASK_PLACES";
 /// Hash of `IdKey` → the task's type.
 pub const TASK_IDS: &str = "TASK_IDS";
-/// Per-CPU array of six numbers: polls and wakes of tasks that were seen; how often the id a thread keeps was the one
-/// that it polled, and how often not; polls and wakes that ran into a trap while nobody watched.
+/// Per-CPU array of what programs at functions have seen: `task::seen` says what is where.
 pub const SEEN: &str = "SEEN";
 
 /// Read-only global of type `Layout`.

@@ -196,6 +196,7 @@ macro_rules! plain {
         pub struct $name { $($(#[$field_meta])* pub $field: $type,)* }
     };
 }
+pub(crate) use plain;
 
 plain! {
     /// A futex.

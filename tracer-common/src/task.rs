@@ -8,6 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
     id::{Nanos, Pid},
+    table::plain,
     thread::{State, ThreadTimes},
 };
 
@@ -40,6 +41,66 @@ pub mod state {
         let references = word >> REFERENCES;
         references > 0 && references < 1 << 20
     }
+}
+
+/// What a task is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TaskState {
+    /// A thread polls it.
+    Running,
+    /// It waits for one.
+    Queued,
+    /// It waits to be woken.
+    #[default]
+    Idle,
+    /// It has ended, but nobody took its result.
+    Complete,
+}
+
+impl TaskState {
+    /// What a state word of tokio says.
+    #[must_use]
+    pub fn of(word: u64) -> Self {
+        use state::{COMPLETE, NOTIFIED, RUNNING};
+        if word & COMPLETE != 0 {
+            Self::Complete
+        } else if word & RUNNING != 0 {
+            Self::Running
+        } else if word & NOTIFIED != 0 {
+            Self::Queued
+        } else {
+            Self::Idle
+        }
+    }
+
+    /// The word used on screens and in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Queued => "queued",
+            Self::Idle => "idle",
+            Self::Complete => "complete",
+        }
+    }
+}
+
+/// Places in the kernel side's array of what its programs at functions have seen.
+pub mod seen {
+    /// Polls.
+    pub const POLLS: u32 = 0;
+    /// Wakes, and closures handed to the blocking pool.
+    pub const WAKES: u32 = 1;
+    /// Samples in which the id that a thread keeps was that of the task it polled.
+    pub const AGREED: u32 = 2;
+    /// Those in which it was not.
+    pub const DIFFERED: u32 = 3;
+    /// Polls that ran into a trap while nobody watched.
+    pub const UNWATCHED_POLLS: u32 = 4;
+    /// The same of wakes.
+    pub const UNWATCHED_WAKES: u32 = 5;
+    /// How many places there are.
+    pub const COUNT: u32 = 6;
 }
 
 /// What a poll or wake probe has to know about its place, in the attach cookie.
@@ -128,56 +189,28 @@ impl Header {
     }
 }
 
-/// A task, by where it is.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-)]
-#[repr(C)]
-pub struct TaskKey {
-    /// Address of its header.
-    pub header: u64,
-    /// Its process.
-    pub pid: Pid,
-    /// Zero.
-    pub reserved: u32,
+plain! {
+    /// A task, by where it is.
+    TaskKey {
+        /// Address of its header.
+        header: u64,
+        /// Its process.
+        pid: Pid,
+        /// Zero.
+        reserved: u32,
+    }
 }
 
-/// A task, by its id.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-)]
-#[repr(C)]
-pub struct IdKey {
-    /// Its id.
-    pub id: u64,
-    /// Its process.
-    pub pid: Pid,
-    /// Zero.
-    pub reserved: u32,
+plain! {
+    /// A task, by its id.
+    IdKey {
+        /// Its id.
+        id: u64,
+        /// Its process.
+        pid: Pid,
+        /// Zero.
+        reserved: u32,
+    }
 }
 
 /// In place of a type: that of a task which ended before anybody knew its type. No table is there.

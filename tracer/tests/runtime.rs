@@ -135,7 +135,7 @@ fn our_own_tasks_are_found_with_name_place_and_state() {
     starting.recv().unwrap();
 
     let own = Pid(std::process::id());
-    let mapped = runtime::find(own);
+    let mapped = runtime::find(own).mapped;
     let [program] = mapped.as_slice() else {
         panic!("{} files with tokio", mapped.len());
     };
@@ -356,7 +356,7 @@ fn a_stripped_program_has_the_same_types_and_places() {
 #[test]
 fn tasks_of_another_process_are_read_while_it_runs() {
     let service = Workload::start(Command::new(example("tokio-service")).arg("--load"));
-    let mapped = runtime::find(service.pid());
+    let mapped = runtime::find(service.pid()).mapped;
     assert_eq!(mapped.len(), 1);
     // Always there, from before the first line is said.
     let mut expected = vec![

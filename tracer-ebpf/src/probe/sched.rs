@@ -97,7 +97,6 @@ fn switched_in(next: Task, pid: Pid, at: Nanos) -> Option<()> {
     let (held, since) = (row.state(), row.since());
     apply(row, Edge::SwitchIn, at);
     tokio::charge(row, held, Nanos(at.0.saturating_sub(since.0)));
-    row.task_type = 0;
     row.waker = Tid(0);
     // SAFETY: the helper takes no arguments and has no precondition.
     let cpu = unsafe { bpf_get_smp_processor_id() } + 1;

@@ -17,7 +17,7 @@ use tracer_common::{
     },
     task::{
         Cookie, Frame, HEADER_WORDS, Header, IdKey, OFF_PARTS, Running, TaskKey, TaskRow,
-        UNKNOWN_TYPE, off_part, off_parts, queued, state,
+        UNKNOWN_TYPE, off_part, off_parts, queued, seen, state,
     },
 };
 
@@ -49,7 +49,7 @@ static TASK_IDS: HashMap<IdKey, u64> = HashMap::with_max_entries(262_144, BPF_F_
 
 /// Polls and wakes seen, so that their rate can be asked for often.
 #[map]
-static SEEN: PerCpuArray<u64> = PerCpuArray::with_max_entries(6, 0);
+static SEEN: PerCpuArray<u64> = PerCpuArray::with_max_entries(seen::COUNT, 0);
 
 /// The entry of a type's `poll`: the first argument is the header's address.
 #[uprobe]
@@ -84,10 +84,10 @@ fn begun(ctx: &ProbeContext) -> Option<()> {
     let (pid, tid) = emit::current();
     // No question whether it is a target: the kernel attaches these to targets only.
     if polls_since().0 == 0 {
-        see(4);
+        see(seen::UNWATCHED_POLLS);
         return None;
     }
-    see(0);
+    see(seen::POLLS);
     let cookie = cookie(ctx);
     let address: u64 = ctx.arg(0)?;
     let header = header(address, cookie)?;
@@ -293,10 +293,10 @@ fn count_poller(pid: Pid, tid: Tid, frame: &Frame, at: Nanos) -> Option<()> {
 #[inline(always)]
 fn spawned(ctx: &ProbeContext) -> Option<()> {
     if !wakes_are_watched() {
-        see(5);
+        see(seen::UNWATCHED_WAKES);
         return None;
     }
-    see(1);
+    see(seen::WAKES);
     let (pid, _) = emit::current();
     let cookie = cookie(ctx);
     let address = register(ctx, cookie.header_register())?;
@@ -328,10 +328,10 @@ fn spawned(ctx: &ProbeContext) -> Option<()> {
 fn woken(ctx: &ProbeContext) -> Option<()> {
     let (pid, tid) = emit::current();
     if !wakes_are_watched() {
-        see(5);
+        see(seen::UNWATCHED_WAKES);
         return None;
     }
-    see(1);
+    see(seen::WAKES);
     let cookie = cookie(ctx);
     let address = register(ctx, cookie.header_register())?;
     let header = header(address, cookie)?;
@@ -476,7 +476,11 @@ pub(super) fn tell(pid: Pid, tid: Tid, sample: &mut CpuSample) {
         if let Some((id, _)) = current
             && now().0.wrapping_sub(top.since.0) > MOMENT
         {
-            see(if id == top.id { 2 } else { 3 });
+            see(if id == top.id {
+                seen::AGREED
+            } else {
+                seen::DIFFERED
+            });
         }
         return;
     }

@@ -375,23 +375,25 @@ fn explain(error: &ProgramError) -> String {
         ProgramError::LoadError {
             io_error,
             verifier_log,
-        } => {
-            let log = verifier_log.to_string();
-            let mut tail: Vec<&str> = log
-                .lines()
-                .rev()
-                .filter(|line| !line.trim().is_empty())
-                .take(6)
-                .collect();
-            tail.reverse();
-            format!(
-                "{io_error}; the verifier's last lines:\n    {}",
-                tail.join("\n    ")
-            )
-        }
+        } => refusal(io_error, &verifier_log.to_string()),
         other => {
             let cause = std::error::Error::source(other).map(|cause| format!(": {cause}"));
             format!("{other}{}", cause.unwrap_or_default())
         }
     }
+}
+
+/// Why the kernel refused a program, with the end of its verifier's log.
+pub(super) fn refusal(error: &std::io::Error, log: &str) -> String {
+    let mut tail: Vec<&str> = log
+        .lines()
+        .rev()
+        .filter(|line| !line.trim().is_empty())
+        .take(6)
+        .collect();
+    tail.reverse();
+    format!(
+        "{error}; the verifier's last lines:\n    {}",
+        tail.join("\n    ")
+    )
 }

@@ -14,5 +14,5 @@ pub use attach::Runs;
 pub use kernel::Requirement;
 pub use ready::Ready;
 pub use rows::Rows;
-pub use session::{Kernel, LONG_POLL, LONG_WAIT, LoadError, Options, Read};
+pub use session::{Kernel, LONG_POLL, LONG_WAIT, LoadError, Options, Read, Seen};
 pub use uprobe::Points;

@@ -19,7 +19,7 @@ use tracer_common::{
     LossReason, Nanos, Pid, SyscallKey, SyscallRow, Target, ThreadRow, Tid,
     config::{CallKinds, Control, Settings, SyscallClasses},
     for_each_table, name, table,
-    task::{IdKey, Running, TaskKey, TaskRow},
+    task::{IdKey, Running, TaskKey, TaskRow, seen},
 };
 
 use super::{
@@ -177,6 +177,24 @@ pub struct Kernel {
     attached: Vec<&'static str>,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     probes: Vec<ProbeMeta>,
+}
+
+/// What programs at functions of the targets have seen: [`seen`] says what each means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Polls.
+    pub polls: u64,
+    /// Wakes, and closures handed to the blocking pool.
+    pub wakes: u64,
+    /// Samples in which the id that a thread keeps was that of the task it polled.
+    pub agreed: u64,
+    /// Those in which it was not.
+    pub differed: u64,
+    /// Polls that ran into a trap while nobody watched: it takes a while until the last is attached, and until the
+    /// last is gone.
+    pub unwatched_polls: u64,
+    /// The same of wakes.
+    pub unwatched_wakes: u64,
 }
 
 /// How one copied row came out.
@@ -467,15 +485,21 @@ impl Kernel {
         let _ = self.task_ids.remove(&Wire(key));
     }
 
-    /// Since the programs were loaded: polls and wakes of tasks that were seen; samples in which the id that a thread
-    /// keeps was that of the task it polls, and those in which it was not; polls and wakes that ran into a trap while nobody
-    /// watched: it takes a while until the last is attached, and until the last is gone.
+    /// What programs at functions have seen since they were loaded.
     #[must_use]
-    pub fn seen(&self) -> [u64; 6] {
-        [0, 1, 2, 3, 4, 5].map(|what| {
-            let counts = self.seen.get(&what, 0);
+    pub fn seen(&self) -> Seen {
+        let count = |place: u32| {
+            let counts = self.seen.get(&place, 0);
             counts.map_or(0, |counts| counts.iter().sum())
-        })
+        };
+        Seen {
+            polls: count(seen::POLLS),
+            wakes: count(seen::WAKES),
+            agreed: count(seen::AGREED),
+            differed: count(seen::DIFFERED),
+            unwatched_polls: count(seen::UNWATCHED_POLLS),
+            unwatched_wakes: count(seen::UNWATCHED_WAKES),
+        }
     }
 
     /// The polls that threads are in now. A copy may be a moment old, or of two moments.

@@ -18,6 +18,7 @@ use std::{
     path::PathBuf,
 };
 
+use super::attach::refusal;
 use aya_obj::Object;
 use tracer_common::{Pid, task::Cookie};
 use zerocopy::{Immutable, IntoBytes};
@@ -161,13 +162,7 @@ fn load(object: &Object, name: &str) -> Result<OwnedFd, String> {
     attributes.log = log.as_mut_ptr().expose_provenance() as u64;
     let _ = bpf(PROGRAM_LOAD, &attributes);
     let text = String::from_utf8_lossy(&log);
-    let text = text.trim_end_matches('\0').trim_end();
-    let tail: Vec<&str> = text.lines().rev().take(6).collect();
-    let tail: Vec<&str> = tail.into_iter().rev().collect();
-    Err(format!(
-        "{refused}; the verifier's last lines:\n    {}",
-        tail.join("\n    ")
-    ))
+    Err(refusal(&refused, text.trim_end_matches('\0')))
 }
 
 // https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/bpf.h

@@ -163,7 +163,7 @@ fn privilege_checks() -> Vec<Check> {
 /// Which runtime the target has, and so which probes at its functions there will be.
 fn runtime_check(pid: Pid) -> Check {
     let found = crate::runtime::find(pid);
-    let detail = match found.first().map(|mapped| &mapped.tokio) {
+    let detail = match found.mapped.first().map(|mapped| &mapped.tokio) {
         Some(tokio) => {
             let version = tokio.version.as_deref().unwrap_or("of unknown version");
             let notes = tokio.notes.iter().map(|note| format!("; {note}"));
@@ -173,10 +173,7 @@ fn runtime_check(pid: Pid) -> Check {
                 notes.collect::<String>()
             )
         }
-        None => format!(
-            "no tokio in the {} files it has mapped",
-            crate::runtime::files(pid)
-        ),
+        None => format!("no tokio in the {} files it has mapped", found.files),
     };
     Check {
         what: "runtime".to_owned(),

@@ -159,7 +159,10 @@ pub fn look(pid: Pid, with_trees: bool) -> Result<Dump, DumpError> {
     let begun = sys::monotonic();
     let description = process::describe(pid).ok_or(DumpError::Gone(pid.0))?;
     let memory = ProcessMemory::of(pid).map_err(|source| refused(pid, source))?;
-    let mapped = runtime::find(pid);
+    let runtime::Found {
+        mapped,
+        files: looked_at,
+    } = runtime::find(pid);
     let files: Vec<_> = mapped
         .iter()
         .map(|mapped| (&mapped.tokio, mapped.bias))
@@ -193,7 +196,7 @@ pub fn look(pid: Pid, with_trees: bool) -> Result<Dump, DumpError> {
     let mut dump = Dump {
         process: description,
         is_stopped: process::is_stopped(pid),
-        files: runtime::files(pid),
+        files: looked_at,
         runtimes: mapped.iter().map(described).collect(),
         types,
         tasks: tasks.collect(),

@@ -50,30 +50,31 @@ impl Mapped {
     }
 }
 
-/// How many files with code `pid` has mapped.
-#[must_use]
-pub fn files(pid: Pid) -> u32 {
-    let mappings = mapping::of(pid);
-    let with_code = mappings
-        .iter()
-        .filter(|mapping| mapping.executable && mapping.path.starts_with('/'));
-    let files: HashSet<_> = with_code
-        .map(|mapping| (mapping.device, mapping.inode))
-        .collect();
-    u32::try_from(files.len()).unwrap_or(u32::MAX)
+/// What was found in the files of a process.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The files with code that have tokio in them, by address. Nearly always one: the program.
+    pub mapped: Vec<Mapped>,
+    /// Files with code that were looked at.
+    pub files: u32,
 }
 
-/// The files with code that `pid` has mapped and that have tokio in them, by address. Nearly always one: the program.
+/// Looks at the files with code that `pid` has mapped.
 #[must_use]
-pub fn find(pid: Pid) -> Vec<Mapped> {
+pub fn find(pid: Pid) -> Found {
     let root = mapping::root(pid);
     let mut seen = HashSet::new();
-    mapping::of(pid)
+    let mappings = mapping::of(pid);
+    let mapped = mappings
         .iter()
         .filter(|mapping| mapping.executable && mapping.path.starts_with('/'))
         .filter(|mapping| seen.insert((mapping.device, mapping.inode)))
         .filter_map(|mapping| look(pid, mapping, mapping::seen_from(&root, &mapping.path)))
-        .collect()
+        .collect();
+    Found {
+        mapped,
+        files: u32::try_from(seen.len()).unwrap_or(u32::MAX),
+    }
 }
 
 fn look(pid: Pid, mapping: &Mapping, path: &str) -> Option<Mapped> {

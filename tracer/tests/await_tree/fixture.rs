@@ -132,7 +132,7 @@ impl Running {
         let lines: Vec<String> = lines.take_while(|line| line != "ready").collect();
         Self {
             truth: truth(&lines),
-            tokio: runtime::find(Pid(child.id())).pop().unwrap(),
+            tokio: runtime::find(Pid(child.id())).mapped.pop().unwrap(),
             child,
         }
     }

@@ -54,7 +54,7 @@ fn probes_come_and_go_under_load() {
         reserved: 0,
     };
     assert!(kernel.add_target(pid, target).unwrap());
-    for mapped in &found {
+    for mapped in &found.mapped {
         for (which, points) in live::points(pid, mapped) {
             kernel.add_functions(which, points);
         }
@@ -77,8 +77,8 @@ fn probes_come_and_go_under_load() {
         }
     }
     calm(&mut workload);
-    let [polls, wakes, ..] = kernel.seen();
-    assert!(polls > 0 && wakes > 0, "they counted meanwhile");
+    let seen = kernel.seen();
+    assert!(seen.polls > 0 && seen.wakes > 0, "they counted meanwhile");
     drop(kernel);
     let truth = workload.end();
     assert_eq!(truth["final"], true);

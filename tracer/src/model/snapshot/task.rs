@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 
+pub use tracer_common::task::TaskState;
 use tracer_common::{Nanos, Pid, Tid, task::OFF_PARTS};
 
 use super::{LISTED, Snapshot, StackView, TaskTypeView};
@@ -219,48 +220,6 @@ impl TaskView {
     #[must_use]
     pub fn polled_for(&self, now: Nanos) -> Option<Nanos> {
         (self.poll.0 > 0).then(|| now.since(self.poll).unwrap_or_default())
-    }
-}
-
-/// What a task is doing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum TaskState {
-    /// A thread polls it.
-    Running,
-    /// It waits for one.
-    Queued,
-    /// It waits to be woken.
-    #[default]
-    Idle,
-    /// It has ended, but nobody took its result.
-    Complete,
-}
-
-impl TaskState {
-    /// What a state word of tokio says.
-    #[must_use]
-    pub fn of(word: u64) -> Self {
-        use tracer_common::task::state::{COMPLETE, NOTIFIED, RUNNING};
-        if word & COMPLETE != 0 {
-            Self::Complete
-        } else if word & RUNNING != 0 {
-            Self::Running
-        } else if word & NOTIFIED != 0 {
-            Self::Queued
-        } else {
-            Self::Idle
-        }
-    }
-
-    /// The word used on screens and in reports.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Queued => "queued",
-            Self::Idle => "idle",
-            Self::Complete => "complete",
-        }
     }
 }
 

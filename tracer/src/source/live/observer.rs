@@ -89,7 +89,7 @@ impl Observer {
         match question {
             Question::Find(pid) => {
                 let begun = sys::monotonic();
-                let mapped = runtime::find(pid);
+                let runtime::Found { mapped, files } = runtime::find(pid);
                 let took = sys::monotonic().since(begun).unwrap_or_default();
                 log::info!(
                     "process {}: {} files with tokio, recognised in {:?}",
@@ -99,7 +99,7 @@ impl Observer {
                 );
                 let mut found = Found {
                     mapped: mapped.into_iter().map(Arc::new).collect(),
-                    files: runtime::files(pid),
+                    files,
                     ..Found::default()
                 };
                 if !found.mapped.is_empty() {

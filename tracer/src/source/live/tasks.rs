@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tracer_common::{
     Nanos, Pid, Tid,
-    task::{IdKey, TaskKey, TaskRow},
+    task::{IdKey, TaskKey, TaskRow, TaskState},
 };
 
 use super::{
@@ -18,7 +18,6 @@ use super::{
 use crate::{
     bpf::Kernel,
     record::{AliveSample, Meta, Record, RuntimeMeta, Sample, TaskSample},
-    runtime::tokio::live::State,
 };
 
 /// Tasks of one look that are put on record one by one: those that run or wait for a thread, then the oldest.
@@ -220,15 +219,11 @@ impl Tasks {
         let mut tasks: Vec<TaskSample> = Vec::with_capacity(look.tasks.len());
         for task in &look.tasks {
             let sample = alive.entry(task.vtable).or_default();
-            let state = State(task.state);
-            let count = if state.is_complete() {
-                &mut sample.complete
-            } else if state.is_running() {
-                &mut sample.running
-            } else if state.is_notified() {
-                &mut sample.queued
-            } else {
-                &mut sample.idle
+            let count = match TaskState::of(task.state) {
+                TaskState::Running => &mut sample.running,
+                TaskState::Queued => &mut sample.queued,
+                TaskState::Idle => &mut sample.idle,
+                TaskState::Complete => &mut sample.complete,
             };
             *count += 1;
             let key = (task.header, task.id);
@@ -283,8 +278,8 @@ impl Tasks {
             }))
         }));
         tasks.sort_by_key(|task| {
-            let state = State(task.state);
-            let is_idle = state.is_complete() || !(state.is_running() || state.is_notified());
+            let state = TaskState::of(task.state);
+            let is_idle = matches!(state, TaskState::Idle | TaskState::Complete);
             (is_idle, task.first, task.id)
         });
         tasks.truncate(LISTED);
@@ -342,13 +337,14 @@ impl Tasks {
     /// of polls that are watched: a place that tells other ids is given up for the next.
     fn check_places(&mut self, kernel: &mut Kernel, out: &mut Vec<Record>) {
         const ENOUGH: u64 = 20;
-        let [_, _, agreed, differed, ..] = kernel.seen();
-        let [agreed, differed] = [agreed - self.checked[0], differed - self.checked[1]];
+        let seen = kernel.seen();
+        let agreed = seen.agreed - self.checked[0];
+        let differed = seen.differed - self.checked[1];
         // Between the entry of `poll` and the writing of the id a right place differs too; a wrong one never agrees.
         if differed < ENOUGH || agreed > 0 {
             return;
         }
-        self.checked = [self.checked[0] + agreed, self.checked[1] + differed];
+        self.checked = [seen.agreed, seen.differed];
         for (&pid, process) in &mut self.processes {
             if !process.places.is_empty() {
                 let wrong = process.places.remove(0);

@@ -6,7 +6,7 @@ use tracer_common::Nanos;
 
 use super::bursts::{self, Bursts, Plan};
 use crate::{
-    bpf::{Kernel, probes::Group},
+    bpf::{Kernel, Seen, probes::Group},
     record::{Meta, ProbeMeta, ProbeStatus, ProbesSample, Record},
     target::sys,
 };
@@ -27,10 +27,10 @@ pub(super) struct Watch {
     check_at: Option<Nanos>,
     interval: Nanos,
     /// What was seen, for how long was watched, and what CPU time the targets had used, when the last tick ended.
-    at_tick: [u64; 6],
+    at_tick: Seen,
     on_at_tick: Nanos,
     cpu_at_tick: Nanos,
-    counted: [u64; 6],
+    counted: Seen,
     /// The share of the time in which polls were watched, as it was last told.
     told: f64,
     /// What watching cost since attach, in nanoseconds.
@@ -76,10 +76,10 @@ impl Watch {
             until: None,
             check_at: None,
             interval,
-            at_tick: [0; 6],
+            at_tick: Seen::default(),
             on_at_tick: Nanos(0),
             cpu_at_tick: Nanos(0),
-            counted: [0; 6],
+            counted: Seen::default(),
             told: 1.0,
             cost: 0.0,
             spent_share: 0.0,
@@ -233,13 +233,13 @@ impl Watch {
         }
     }
 
-    fn price(&self, now: [u64; 6], before: [u64; 6]) -> f64 {
-        let more = |what: usize| now[what].saturating_sub(before[what]) as f64;
+    fn price(&self, now: Seen, before: Seen) -> f64 {
+        let more = |of: fn(Seen) -> u64| of(now).saturating_sub(of(before)) as f64;
         let stepped = self.stepped * bursts::STEPPED;
-        more(0) * (bursts::POLL + stepped)
-            + more(1) * bursts::WAKE
-            + more(4) * (bursts::UNWATCHED_POLL + stepped)
-            + more(5) * bursts::UNWATCHED_WAKE
+        more(|seen| seen.polls) * (bursts::POLL + stepped)
+            + more(|seen| seen.wakes) * bursts::WAKE
+            + more(|seen| seen.unwatched_polls) * (bursts::UNWATCHED_POLL + stepped)
+            + more(|seen| seen.unwatched_wakes) * bursts::UNWATCHED_WAKE
     }
 
     /// Adds what was seen since the last time to what it cost.
@@ -251,8 +251,7 @@ impl Watch {
 
     /// Polls and wakes seen since attach.
     pub(super) fn seen(&self) -> [u64; 2] {
-        let [polls, wakes, ..] = self.counted;
-        [polls, wakes]
+        [self.counted.polls, self.counted.wakes]
     }
 
     /// Says how long polls and wakes were watched.
