@@ -2,53 +2,40 @@
 
 use std::{
     collections::BTreeMap,
-    num::NonZeroU32,
-    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd},
 };
 
 use aya::{
     Ebpf,
     programs::{
-        PerfEvent, ProgramError, RawTracePoint, UProbe,
+        PerfEvent, ProgramError, RawTracePoint,
         perf_event::{
             PerfEventConfig, PerfEventLinkId, PerfEventScope, SamplePolicy, SoftwareEvent,
         },
         raw_trace_point::RawTracePointLinkId,
-        uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkId, UProbeScope},
     },
     util::online_cpus,
 };
 use tracer_common::{Nanos, Pid};
 
 use super::{
+    functions::{AtFunctions, Detached},
     probes::{Attach, Functions, Group, PROBES, Probe, SAMPLES_PER_S},
     session::{LoadError, NOT_ASKED_FOR},
-    uprobe::{self, MapFds, Multi, Points},
+    uprobe::{MapFds, Points},
 };
 use crate::record::{ProbeMeta, ProbeStatus};
 
 /// Programs, with what attaches them. Dropping it detaches all.
 pub(super) struct Programs {
     object: Ebpf,
-    /// The maps, for programs that `aya` does not load.
-    maps: MapFds,
-    /// Programs for links of many instructions; `None` until they are needed, or where the kernel has no such links.
-    multi: Option<Multi>,
-    /// Functions of the targets' runtimes.
-    functions: BTreeMap<Functions, Vec<Points>>,
+    functions: AtFunctions,
     links: BTreeMap<&'static str, Links>,
 }
-
-/// The programs at functions of the target.
-const AT_FUNCTIONS: &[&str] = &["task_poll", "task_poll_return", "task_wake", "task_spawn"];
 
 enum Links {
     RawTracepoint(RawTracePointLinkId),
     CpuClock(Vec<PerfEventLinkId>),
-    /// One per file and process; dropping one detaches it.
-    Multi(#[expect(dead_code, reason = "held, not used")] Vec<OwnedFd>),
-    /// One per instruction.
-    Single(Vec<UProbeLinkId>),
 }
 
 /// How often a program ran and how long, for any process.
@@ -64,26 +51,29 @@ impl Programs {
     pub(super) fn new(object: Ebpf, maps: MapFds) -> Self {
         Self {
             object,
-            maps,
-            multi: None,
-            functions: BTreeMap::new(),
+            functions: AtFunctions::new(maps),
             links: BTreeMap::new(),
         }
     }
 
     /// Adds functions of a runtime that was found. They are attached to when their group is switched on.
     pub(super) fn add_functions(&mut self, which: Functions, points: Points) {
-        if !points.places.is_empty() {
-            self.functions.entry(which).or_default().push(points);
-        }
+        self.functions.add(which, points);
     }
 
-    /// Forgets the functions of a process. Where they are attached to they stay so until their group is switched.
+    /// Forgets the functions of a process, and takes their probes off.
     pub(super) fn remove_functions(&mut self, pid: Pid) {
-        self.functions.retain(|_, points| {
-            points.retain(|points| points.pid != pid);
-            !points.is_empty()
-        });
+        self.functions.remove(pid);
+    }
+
+    /// Links at functions that were taken off and are to be dropped.
+    pub(super) fn detached(&mut self) -> Vec<Detached> {
+        self.functions.detached()
+    }
+
+    /// True when every link that was taken off is gone.
+    pub(super) fn is_settled(&self) -> bool {
+        self.functions.is_settled()
     }
 
     /// Attaches a group's probes at functions, and says what became of them.
@@ -155,8 +145,8 @@ impl Programs {
         }
         let mut changed = false;
         for probe in of_group {
-            let is_on = self.links.contains_key(probe.name);
-            if matches!(probe.attach, Attach::Functions { which, .. } if !self.functions.contains_key(&which))
+            let is_on = self.is_attached(probe.name);
+            if matches!(probe.attach, Attach::Functions { which, .. } if !self.functions.has(which))
             {
                 continue;
             }
@@ -173,13 +163,13 @@ impl Programs {
     fn attach(&mut self, probe: &Probe) -> Result<(), String> {
         let links = match probe.attach {
             Attach::Part(of) | Attach::PartOfRuntime(of) => {
-                return match of.iter().find(|part| !self.links.contains_key(*part)) {
+                return match of.iter().find(|part| !self.is_attached(part)) {
                     None => Ok(()),
                     Some(missing) => Err(format!("the probe `{missing}` is not attached")),
                 };
             }
             Attach::RawTracepoint(tracepoint) => {
-                let program: &mut RawTracePoint = self.program(probe.name)?;
+                let program: &mut RawTracePoint = program(&mut self.object, probe.name)?;
                 load(program.fd().is_ok(), || program.load())?;
                 let link = program
                     .attach(tracepoint)
@@ -187,7 +177,7 @@ impl Programs {
                 Links::RawTracepoint(link)
             }
             Attach::CpuClock => {
-                let program: &mut PerfEvent = self.program(probe.name)?;
+                let program: &mut PerfEvent = program(&mut self.object, probe.name)?;
                 load(program.fd().is_ok(), || program.load())?;
                 let cpus = online_cpus().map_err(|(what, error)| format!("{what}: {error}"))?;
                 let mut links = Vec::new();
@@ -205,105 +195,42 @@ impl Programs {
                 Links::CpuClock(links)
             }
             Attach::Functions { which, is_return } => {
-                let points = self.functions.get(&which).cloned().unwrap_or_default();
-                if points.is_empty() {
-                    return Err("the runtime's functions were not found".to_owned());
-                }
-                self.attach_to(probe.name, &points, is_return)?
+                return self
+                    .functions
+                    .attach(&mut self.object, probe.name, which, is_return);
             }
         };
         self.links.insert(probe.name, links);
         Ok(())
     }
 
-    fn attach_to(
-        &mut self,
-        name: &'static str,
-        points: &[Points],
-        is_return: bool,
-    ) -> Result<Links, String> {
-        if uprobe::has_multi() {
-            let multi = match &self.multi {
-                Some(multi) => multi,
-                None => self.multi.insert(Multi::load(
-                    super::session::OBJECT,
-                    &self.maps,
-                    AT_FUNCTIONS,
-                )?),
-            };
-            // A process that has just ended is no reason to go without the others.
-            let attached = points
-                .iter()
-                .map(|points| multi.attach(name, points, is_return));
-            let (links, refused): (Vec<_>, Vec<_>) = attached.partition(Result::is_ok);
-            return match refused.into_iter().find_map(Result::err) {
-                Some(why) if links.is_empty() => Err(why),
-                Some(_) | None => Ok(Links::Multi(links.into_iter().flatten().collect())),
-            };
-        }
-        let program: &mut UProbe = self.program(name)?;
-        load(program.fd().is_ok(), || program.load())?;
-        let mut links = Vec::new();
-        for Points { pid, path, places } in points {
-            let scope =
-                NonZeroU32::new(pid.0).map_or(UProbeScope::CallingProcess, UProbeScope::OneProcess);
-            for &(offset, cookie) in places {
-                let point = UProbeAttachPoint {
-                    location: UProbeAttachLocation::AbsoluteOffset(offset),
-                    cookie: Some(cookie.0),
-                };
-                links.push(
-                    program
-                        .attach(point, path, scope)
-                        .map_err(|error| explain(&error))?,
-                );
-            }
-        }
-        Ok(Links::Single(links))
-    }
-
-    fn program<'a, P>(&'a mut self, name: &str) -> Result<&'a mut P, String>
-    where
-        &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
-    {
-        let program = self
-            .object
-            .program_mut(name)
-            .ok_or("not in the kernel object")?;
-        program
-            .try_into()
-            .map_err(|error: ProgramError| error.to_string())
+    fn is_attached(&self, name: &str) -> bool {
+        self.links.contains_key(name) || self.functions.is_attached(name)
     }
 
     fn detach(&mut self, name: &str) {
         // A link that cannot be found has gone with its program.
         match self.links.remove(name) {
             Some(Links::RawTracepoint(link)) => {
-                if let Ok(program) = self.program::<RawTracePoint>(name) {
+                if let Ok(program) = program::<RawTracePoint>(&mut self.object, name) {
                     let _ = program.detach(link);
                 }
             }
             Some(Links::CpuClock(links)) => {
-                if let Ok(program) = self.program::<PerfEvent>(name) {
+                if let Ok(program) = program::<PerfEvent>(&mut self.object, name) {
                     for link in links {
                         let _ = program.detach(link);
                     }
                 }
             }
-            Some(Links::Single(links)) => {
-                if let Ok(program) = self.program::<UProbe>(name) {
-                    for link in links {
-                        let _ = program.detach(link);
-                    }
-                }
-            }
-            Some(Links::Multi(_)) | None => {}
+            None => self.functions.detach(name),
         }
     }
 
     /// The programs that are attached.
     pub(super) fn attached(&self) -> Vec<&'static str> {
-        self.links.keys().copied().collect()
+        let links = self.links.keys().copied();
+        links.chain(self.functions.attached()).collect()
     }
 
     /// Runs of every program since the kernel counts them.
@@ -325,11 +252,10 @@ impl Programs {
     }
 
     fn infos<T>(&self, read: impl Fn(&str) -> Option<T>) -> Vec<(&'static str, T)> {
-        self.links
-            .keys()
-            .filter_map(|&name| {
-                let multi = self.multi.as_ref().and_then(|multi| multi.fd(name));
-                let info = match multi {
+        self.attached()
+            .into_iter()
+            .filter_map(|name| {
+                let info = match self.functions.fd(name) {
                     Some(program) => info(program)?,
                     None => info(self.object.program(name)?.fd().ok()?.as_fd())?,
                 };
@@ -348,7 +274,21 @@ fn meta(probe: &Probe, status: ProbeStatus, why: String) -> ProbeMeta {
     }
 }
 
-fn load(is_loaded: bool, load: impl FnOnce() -> Result<(), ProgramError>) -> Result<(), String> {
+/// A program of the object that `aya` loads.
+pub(super) fn program<'a, P>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut P, String>
+where
+    &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
+{
+    let program = object.program_mut(name).ok_or("not in the kernel object")?;
+    program
+        .try_into()
+        .map_err(|error: ProgramError| error.to_string())
+}
+
+pub(super) fn load(
+    is_loaded: bool,
+    load: impl FnOnce() -> Result<(), ProgramError>,
+) -> Result<(), String> {
     if is_loaded {
         return Ok(());
     }
@@ -366,7 +306,7 @@ fn field(info: &str, name: &str) -> Option<u64> {
 }
 
 /// The kernel's reason, with the end of the verifier's log where it gave one.
-fn explain(error: &ProgramError) -> String {
+pub(super) fn explain(error: &ProgramError) -> String {
     #[expect(
         clippy::wildcard_enum_match_arm,
         reason = "a foreign enum, and only one variant carries a log"

@@ -2,6 +2,7 @@
 
 mod attach;
 pub mod btf;
+mod functions;
 pub mod kernel;
 pub mod probes;
 mod ready;
@@ -11,6 +12,7 @@ mod uprobe;
 mod wire;
 
 pub use attach::Runs;
+pub use functions::Detached;
 pub use kernel::Requirement;
 pub use ready::Ready;
 pub use rows::Rows;

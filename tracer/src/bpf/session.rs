@@ -24,6 +24,7 @@ use tracer_common::{
 
 use super::{
     attach::{Programs, Runs},
+    functions::Detached,
     kernel::{self, Requirement},
     probes::{Functions, Group, RUNNING_TASK},
     ready::Ready,
@@ -387,6 +388,19 @@ impl Kernel {
         }
     }
 
+    /// Links at functions that were switched off, or whose process is gone: to be dropped, each on a thread of its own.
+    pub fn detached(&mut self) -> Vec<Detached> {
+        let programs = self.programs.as_mut();
+        programs.map_or_else(Vec::new, Programs::detached)
+    }
+
+    /// True when every one of them is gone. Until then no group at functions can be switched on.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        let programs = self.programs.as_ref();
+        programs.is_none_or(Programs::is_settled)
+    }
+
     /// Forgets the functions of a process that is gone, or runs another program.
     pub fn remove_functions(&mut self, pid: Pid) {
         if let Some(programs) = &mut self.programs {
@@ -412,7 +426,10 @@ impl Kernel {
         let metas = programs.attach_functions(group);
         self.attached = programs.attached();
         let mut statuses = metas.iter().map(|meta| meta.status);
-        if statuses.any(|status| status == ProbeStatus::Attached) {
+        // Not again: polls of other processes that began before would be left out.
+        if statuses.any(|status| status == ProbeStatus::Attached)
+            && self.heeds_since(group).is_none()
+        {
             self.heed(group, true);
         }
         for meta in &metas {
@@ -506,6 +523,10 @@ impl Kernel {
     #[must_use]
     pub fn running(&self) -> Vec<(Tid, Running)> {
         let since = self.control_now.polls_since;
+        if since == 0 {
+            // What is in the table is of the burst before.
+            return Vec::new();
+        }
         let rows = self.running.iter().take(1 << 16).filter_map(Result::ok);
         rows.map(|(Wire(tid), Wire(running))| (tid, running))
             .filter(|(_, running)| running.top().is_some_and(|top| top.since.0 >= since))
@@ -515,6 +536,10 @@ impl Kernel {
     /// Switches an optional group on or off while the others go on. False when it cannot be switched, or is so
     /// already.
     pub fn switch(&mut self, group: Group, on: bool) -> bool {
+        let is_at_functions = matches!(group, Group::Task | Group::Wake);
+        if on && is_at_functions && !self.is_settled() {
+            return false;
+        }
         if on && matches!(group, Group::Syscall | Group::Timing) {
             // What rows say of calls entered before is stale: their exits were not seen.
             self.control_now.syscalls_since = sys::monotonic().0;

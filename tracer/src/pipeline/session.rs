@@ -5,6 +5,7 @@ use std::{path::PathBuf, sync::Arc, thread::JoinHandle, time::Duration};
 use thiserror::Error;
 use tokio::{
     sync::{oneshot, watch},
+    task::JoinSet,
     time::{Instant, MissedTickBehavior, interval_at, sleep_until},
 };
 use tracer_common::{LossReason, Nanos, Pid};
@@ -15,7 +16,7 @@ use super::{
     symbols::Symbols,
 };
 use crate::{
-    bpf::LoadError,
+    bpf::{Detached, LoadError},
     model::{Model, Snapshot},
     record::{Loss, Meta, Record},
     recording::RecordingError,
@@ -184,6 +185,14 @@ fn instant(at: Option<Nanos>) -> Instant {
     Instant::now() + Duration::from_nanos(left.unwrap_or_default().0)
 }
 
+/// Drops what was detached side by side, away from the events: the kernel waits tens of milliseconds with each.
+fn close(closing: &mut JoinSet<()>, detached: Vec<Detached>) {
+    for link in detached {
+        closing.spawn_blocking(move || drop(link));
+    }
+    while closing.try_join_next().is_some() {}
+}
+
 async fn run(
     plan: Plan,
     output: Option<recorder::Output>,
@@ -216,6 +225,7 @@ async fn run(
     };
     let mut symbols = Symbols::start()?;
     let mut observing = Observing::start()?;
+    let mut closing = JoinSet::new();
     observing.ask(live.questions());
     remember(&mut symbols, &records);
     sinks.push(&records);
@@ -269,6 +279,7 @@ async fn run(
                 false
             }
         };
+        close(&mut closing, live.detached());
         remember(&mut symbols, &records);
         symbols.ask(live.unnamed());
         observing.ask(live.questions());
@@ -284,6 +295,9 @@ async fn run(
     log::info!("detaching after {:?}", begun.elapsed());
     let told = Instant::now();
     records.clear();
+    live.unwatch();
+    close(&mut closing, live.detached());
+    closing.join_all().await;
     let unnamed = live.finish(&mut records);
     log::info!(
         "detached and read the last counters in {:?}",

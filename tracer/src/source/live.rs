@@ -37,7 +37,7 @@ pub use self::{
     stacks::Unnamed,
 };
 use crate::{
-    bpf::{self, Kernel, LoadError, Read, Ready, probes::Group},
+    bpf::{self, Detached, Kernel, LoadError, Read, Ready, probes::Group},
     record::{
         AgentSample, Loss, Meta, ProbeMeta, ProbeStatus, ProcessMeta, ProcessSample, Record,
         Sample, SessionMeta, SyscallNameMeta, SyscallSample, ThreadNameMeta, ThreadSample,
@@ -376,6 +376,17 @@ impl Live {
     /// Switches what is to be on for a part of a tick only.
     pub fn keep_to_plan(&mut self) {
         self.tasks.watch.keep_to_plan(&mut self.kernel);
+    }
+
+    /// What was taken off and is to be dropped, each on a thread of its own; each is given out once.
+    pub fn detached(&mut self) -> Vec<Detached> {
+        self.kernel.detached()
+    }
+
+    /// Takes the probes that trap the targets off, for good: to be called before [`Live::finish`] by whoever can drop
+    /// what [`Live::detached`] gives side by side.
+    pub fn unwatch(&mut self) {
+        self.tasks.watch.end(&mut self.kernel);
     }
 
     /// What an [`Observer`] is to be asked; each question is given out once.

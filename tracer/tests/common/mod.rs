@@ -247,6 +247,7 @@ impl ByHand {
             if self.live.due().is_some_and(|due| due <= now) {
                 self.live.keep_to_plan();
             }
+            drop(self.live.detached());
             let until = self.live.due().map_or(next, |due| due.min(next)).min(end);
             let left = until.since(sys::monotonic()).unwrap_or_default();
             let _ = clock.recv_timeout(Duration::from_nanos(left.0));
@@ -256,6 +257,7 @@ impl ByHand {
     /// Reads the counters and closes a window.
     pub fn tick(&mut self) {
         self.live.tick(&mut self.records);
+        drop(self.live.detached());
         self.observe();
     }
 

@@ -70,6 +70,7 @@ fn probes_come_and_go_under_load() {
             for group in [Group::Task, Group::Wake] {
                 assert!(kernel.switch(group, on), "cycle {cycle}");
             }
+            drop(kernel.detached());
         }
         if cycle % 50 == 49 {
             calm(&mut workload);

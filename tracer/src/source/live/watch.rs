@@ -13,6 +13,8 @@ use crate::{
 
 /// While polls are watched all the time, their rate is checked so often within a tick.
 const CHECKS: u64 = 50;
+/// Until all links of a burst are gone none can be put on again: how long to wait for them each time.
+const SETTLE: Nanos = Nanos(5_000_000);
 
 /// The probes at functions of the targets' runtimes, and when they count.
 pub(super) struct Watch {
@@ -25,6 +27,7 @@ pub(super) struct Watch {
     /// When the one that goes on is to end.
     until: Option<Nanos>,
     check_at: Option<Nanos>,
+    has_ended: bool,
     interval: Nanos,
     /// What was seen, for how long was watched, and what CPU time the targets had used, when the last tick ended.
     at_tick: Seen,
@@ -75,6 +78,7 @@ impl Watch {
             next: None,
             until: None,
             check_at: None,
+            has_ended: false,
             interval,
             at_tick: Seen::default(),
             on_at_tick: Nanos(0),
@@ -98,10 +102,12 @@ impl Watch {
 
     /// Attaches to what was found, and says what became of the probes.
     pub(super) fn attach(&mut self, kernel: &mut Kernel, out: &mut Vec<Record>) {
+        let mut is_new = false;
+        let was_there = self.first_on.is_some();
         for group in [Group::Task, Group::Wake] {
-            // Those of another process are attached already, and this adds to them.
-            if self.first_on.is_some() {
-                self.switch(kernel, group, false);
+            // Between bursts: the next one is of this process too.
+            if was_there && kernel.heeds_since(group).is_none() {
+                continue;
             }
             let metas = kernel.attach_functions(group);
             let mut statuses = metas.iter().map(|meta| meta.status);
@@ -112,7 +118,11 @@ impl Watch {
                 let since = kernel.heeds_since(group).unwrap_or_else(sys::monotonic);
                 self.first_on.get_or_insert(since);
                 self.on.entry(group).or_default().switch(true, since);
+                is_new = true;
             }
+        }
+        if !is_new {
+            return;
         }
         match self.bursts.first() {
             // At once: there is to be something to see.
@@ -131,7 +141,7 @@ impl Watch {
         out: &mut Vec<Record>,
     ) {
         self.count(kernel);
-        if self.first_on.is_none() {
+        if self.first_on.is_none() || self.has_ended {
             self.cpu_at_tick = on_cpu;
             return;
         }
@@ -204,8 +214,17 @@ impl Watch {
         // Until when it counted is known before it is taken off.
         let before = sys::monotonic();
         kernel.switch(group, on);
-        let at = kernel.heeds_since(group).unwrap_or(before);
-        self.on.entry(group).or_default().switch(on, at);
+        let since = kernel.heeds_since(group);
+        self.on
+            .entry(group)
+            .or_default()
+            .switch(since.is_some(), since.unwrap_or(before));
+    }
+
+    /// Takes all probes at functions off, for good.
+    pub(super) fn end(&mut self, kernel: &mut Kernel) {
+        self.follow(kernel, Plan::Off);
+        self.has_ended = true;
     }
 
     /// Begins and ends bursts, and ends what costs much more than was expected.
@@ -214,6 +233,10 @@ impl Watch {
         if let Some((from, length)) = self.next
             && from <= now
         {
+            if !kernel.is_settled() {
+                self.next = Some((now.plus(SETTLE), length));
+                return;
+            }
             self.next = None;
             self.watch(kernel, true);
             // To attach takes as long as a short burst.
@@ -225,11 +248,12 @@ impl Watch {
         }
         if self.check_at.is_some_and(|at| at <= now) {
             let spent = self.price(kernel.seen(), self.at_tick);
-            if self.bursts.is_too_much(spent, self.interval) {
-                self.follow(kernel, Plan::Off);
+            let plan = if self.bursts.is_too_much(spent, self.interval) {
+                Plan::Off
             } else {
-                self.check_at = Some(now.plus(Nanos(self.interval.0 / CHECKS)));
-            }
+                Plan::On
+            };
+            self.follow(kernel, plan);
         }
     }
 
