@@ -247,12 +247,13 @@ impl Kernel {
             loader.map_max_entries(name::EVENTS, bytes);
         }
         let mut object = loader.load(OBJECT).map_err(LoadError::Object)?;
+        // Before the logger takes its own out.
+        let maps = map_fds(&object);
         let logger = if options.debug {
             EbpfLogger::init(&mut object).ok()
         } else {
             None
         };
-        let maps = map_fds(&object);
         let mut tables: Vec<Box<dyn Rows>> = Vec::new();
         macro_rules! take_all {
             ($($table:ident)*) => {

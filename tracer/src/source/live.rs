@@ -725,12 +725,33 @@ impl Live {
     /// Gives the addresses that still wait for their names.
     pub fn finish(mut self, out: &mut Vec<Record>) -> Vec<Unnamed> {
         self.drain(out);
+        self.name_all(out);
         // These counts go with the programs.
         self.take_skipped();
         self.listen();
         self.kernel.detach();
         self.tick(out);
         self.unnamed()
+    }
+
+    /// Names threads that have no name yet. One that ends while the programs are taken off leaves no event with it; one
+    /// that is no longer in `/proc` is about to leave its event, which is waited for.
+    fn name_all(&mut self, out: &mut Vec<Record>) {
+        const PATIENCE: Nanos = Nanos(20_000_000);
+        let end = sys::monotonic().plus(PATIENCE);
+        loop {
+            let unnamed = self.threads.iter();
+            let unnamed = unnamed.filter(|(_, thread)| thread.name.is_empty());
+            let unnamed: Vec<_> = unnamed.map(|(&key, thread)| (key, thread.pid)).collect();
+            if unnamed.is_empty() || sys::monotonic() >= end {
+                return;
+            }
+            for (key, pid) in unnamed {
+                self.name_thread(key, pid, out);
+            }
+            std::thread::yield_now();
+            self.drain(out);
+        }
     }
 
     fn take_skipped(&mut self) {
