@@ -296,6 +296,8 @@ pub enum Meta {
     Runtime(RuntimeMeta),
     /// A type of task.
     TaskType(TaskTypeMeta),
+    /// Where tasks of a type wait; again when that has changed.
+    Waits(WaitsMeta),
 }
 
 /// A runtime in a process, or that there is none.
@@ -332,6 +334,34 @@ pub struct TaskTypeMeta {
     pub line: u32,
     /// What runs it.
     pub kind: TaskKind,
+}
+
+/// Where tasks of a type wait, as the runtime's memory and the program's debug information tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WaitsMeta {
+    /// When it was read.
+    pub at: Nanos,
+    /// The process.
+    pub pid: Pid,
+    /// The type: address of its vtable.
+    pub vtable: u64,
+    /// Tasks that were looked at.
+    pub tasks: u64,
+    /// Different ways to wait, most tasks first.
+    pub groups: Vec<WaitGroup>,
+    /// Why there is nothing to tell; empty otherwise.
+    pub why: String,
+}
+
+/// Tasks that wait in the same way.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WaitGroup {
+    /// How many.
+    pub tasks: u64,
+    /// The ids of the first ones.
+    pub ids: Vec<u64>,
+    /// Their await tree: a line for each level, indented by two for each.
+    pub lines: Vec<String>,
 }
 
 /// What runs a task.

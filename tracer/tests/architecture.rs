@@ -79,7 +79,7 @@ const TABLE: &[Row] = &[
     },
     Row {
         module: "source",
-        may_use: &["bpf", "record", "recording", "runtime", "target"],
+        may_use: &["bpf", "dump", "record", "recording", "runtime", "target"],
         owns: &["humantime", "log"],
     },
     Row {
@@ -89,7 +89,7 @@ const TABLE: &[Row] = &[
     },
     Row {
         module: "dump",
-        may_use: &["runtime", "target"],
+        may_use: &["human", "record", "runtime", "target"],
         owns: &[],
     },
     Row {

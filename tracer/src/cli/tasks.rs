@@ -6,8 +6,8 @@ use clap::Args;
 
 use super::{Failure, target::Target};
 use crate::{
-    dump,
-    report::dump::{self as shown, Detail},
+    dump::{self, Detail},
+    report::dump as shown,
 };
 
 #[derive(Debug, Args)]

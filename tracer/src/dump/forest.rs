@@ -1,7 +1,7 @@
 //! Where the tasks wait, all together: trees of the same shape are kept once, locks are followed to who holds them,
 //! descriptors to what they are.
 
-use std::{collections::HashMap, fs, os::unix::fs::MetadataExt as _, path::PathBuf};
+use std::{collections::HashMap, fs, os::unix::fs::MetadataExt as _, path::PathBuf, sync::Arc};
 
 use tracer_common::{Nanos, Pid};
 
@@ -35,8 +35,10 @@ pub struct Forest {
     pub descriptors: HashMap<i32, Descriptor>,
     /// Tasks that wait for each other in a circle.
     pub cycles: Vec<Cycle>,
-    /// How long the trees took.
+    /// How long the trees took, debug information included.
     pub took: Nanos,
+    /// Tasks that were not looked at: it would have taken too long.
+    pub left_out: usize,
     /// Of each shape, which nodes the task can do without: one of several has to end.
     optional: Vec<Vec<bool>>,
 }
@@ -96,44 +98,69 @@ fn nodes(root: &Node) -> impl Iterator<Item = &Node> {
     })
 }
 
-/// Trees of one file.
-struct Source<'a> {
-    mapped: &'a Mapped,
-    trees: Trees,
+/// The debug information of the files of a process: read once, good for many looks.
+pub(super) struct Sources {
+    /// By file.
+    of: Vec<(Arc<Mapped>, Option<Trees>)>,
+    /// Where the types of each file begin in [`Dump::types`].
+    first: Vec<usize>,
 }
 
-/// Reads where the tasks wait. `first`: where the types of each file begin in [`Dump::types`].
-pub(super) fn grow(dump: &mut Dump, memory: &ProcessMemory, mapped: &[Mapped], first: &[usize]) {
-    let begun = sys::monotonic();
-    let mut sources = Vec::with_capacity(mapped.len());
-    for (mapped, runtime) in mapped.iter().zip(&mut dump.runtimes) {
-        let opened = Trees::open(&path(mapped));
-        sources.push(match opened {
-            Ok(trees) => Some(Source { mapped, trees }),
-            Err(missing) => {
-                runtime.no_trees = Some(missing.to_string());
-                None
-            }
-        });
-    }
-    for (index, of) in dump.types.iter_mut().enumerate() {
-        let file = first.partition_point(|first| *first <= index);
-        let source = file.checked_sub(1).and_then(|file| sources.get_mut(file));
-        if let Some(Some(source)) = source {
-            of.is_local = source.trees.is_local(of.of.poll);
+impl Sources {
+    /// Reads it, and notes in the dump which types are local, and what is missing.
+    pub(super) fn open(mapped: &[Arc<Mapped>], first: &[usize], dump: &mut Dump) -> Self {
+        let mut of = Vec::with_capacity(mapped.len());
+        for (mapped, runtime) in mapped.iter().zip(&mut dump.runtimes) {
+            let trees = Trees::open(&path(mapped));
+            let trees = trees.map_err(|missing| runtime.no_trees = Some(missing.to_string()));
+            of.push((mapped.clone(), trees.ok()));
         }
+        let mut sources = Self {
+            of,
+            first: first.to_vec(),
+        };
+        for (index, of) in dump.types.iter_mut().enumerate() {
+            if let Some((_, Some(trees))) = sources.of(index) {
+                of.is_local = trees.is_local(of.of.poll);
+            }
+        }
+        sources
     }
+
+    /// Those of the file that this type is of.
+    fn of(&mut self, index: usize) -> Option<&mut (Arc<Mapped>, Option<Trees>)> {
+        let file = self.first.partition_point(|first| *first <= index);
+        file.checked_sub(1).and_then(|file| self.of.get_mut(file))
+    }
+}
+
+/// Reads where tasks wait: those of [`Dump::tasks`] with these numbers, as many as can be until `end`.
+pub(super) fn grow(
+    dump: &mut Dump,
+    memory: &ProcessMemory,
+    sources: &mut Sources,
+    which: &[usize],
+    end: Option<Nanos>,
+) {
+    let begun = sys::monotonic();
     let mut grower = Grower {
         memory,
-        first,
         sources,
         known: HashMap::new(),
         forest: Forest::default(),
     };
     let mut tasks = std::mem::take(&mut dump.tasks);
-    for task in &mut tasks {
-        task.tree = grower.tree(dump, task);
+    let mut done = 0;
+    for &index in which {
+        if end.is_some_and(|end| sys::monotonic() >= end) {
+            break;
+        }
+        if let Some(task) = tasks.get_mut(index) {
+            task.tree = grower.tree(dump, task);
+        }
+        done += 1;
     }
+    grower.forest.left_out = tasks.len() - done.min(tasks.len());
     grower.forest.find_holders(&tasks);
     let mut cycles = cycle::find(&tasks, &grower.forest);
     // Read one after the other, tasks that go on may seem to wait for each other.
@@ -158,17 +185,15 @@ pub(super) fn grow(dump: &mut Dump, memory: &ProcessMemory, mapped: &[Mapped], f
 
 struct Grower<'a> {
     memory: &'a ProcessMemory,
-    first: &'a [usize],
-    sources: Vec<Option<Source<'a>>>,
+    sources: &'a mut Sources,
     known: HashMap<Node, usize>,
     forest: Forest,
 }
 
 impl Grower<'_> {
     fn tree(&mut self, dump: &Dump, task: &Task) -> TaskTree {
-        let file = self.first.partition_point(|first| *first <= task.of);
-        let source = file.checked_sub(1).and_then(|at| self.sources.get_mut(at));
-        let (Some(source), Some(of)) = (source, dump.types.get(task.of)) else {
+        let source = self.sources.of(task.of);
+        let (Some((mapped, trees)), Some(of)) = (source, dump.types.get(task.of)) else {
             return TaskTree::NoTypes;
         };
         if task.state.is_running() {
@@ -179,17 +204,17 @@ impl Grower<'_> {
                 "it waits for a thread of the blocking pool",
             ));
         }
-        let Some(source) = source else {
+        let Some(trees) = trees else {
             return TaskTree::NoTypes;
         };
-        let tokio = &source.mapped.tokio;
-        let bias = source.mapped.bias;
+        let tokio = &mapped.tokio;
+        let bias = mapped.bias;
         let at = TaskAt {
             header: task.header,
             poll: of.of.poll,
             layout: tokio.layout,
         };
-        let tree = source.trees.tree(self.memory, bias, at);
+        let tree = trees.tree(self.memory, bias, at);
         // Another task may be there now, and of another type.
         let word = |offset: u64| self.memory.word(task.header.checked_add(offset)?);
         let is_same = word(tokio.layout.vtable) == Some(of.of.vtable.wrapping_add(bias))

@@ -3,7 +3,7 @@
 //! Takes no session, no probe and no recording, only the right to read the target's memory. The target is not stopped;
 //! it may hang, and it may be stopped by somebody else. Returns data and shows nothing.
 
-use std::{collections::HashMap, io};
+use std::{collections::HashMap, io, sync::Arc};
 
 use thiserror::Error;
 use tracer_common::{Nanos, Pid, Tid};
@@ -14,7 +14,7 @@ use crate::{
         memory::ProcessMemory,
         tokio::{
             TaskType,
-            live::{Scan, State},
+            live::{self, Scan, State},
             tree::NoTree,
         },
     },
@@ -27,9 +27,14 @@ use crate::{
 mod cycle;
 mod forest;
 mod thread;
+pub(crate) mod tree;
+mod waits;
+pub(crate) mod words;
 
 pub use cycle::{Cycle, Link};
+use forest::Sources;
 pub use forest::{Forest, Holder, TreeOf};
+pub use waits::Waits;
 
 /// A look takes no longer than this; what is left then is left out, which is said.
 const LONGEST: Nanos = Nanos(60_000_000_000);
@@ -77,6 +82,17 @@ pub struct Dump {
     pub torn: u64,
     /// All memory was looked at.
     pub is_whole: bool,
+}
+
+/// What is said of trees.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Detail {
+    /// Single tasks of a type, and different trees of one, that are listed.
+    pub limit: usize,
+    /// Types as the compiler names them.
+    pub raw: bool,
+    /// Addresses of tasks, and futures in a row that are otherwise folded.
+    pub verbose: bool,
 }
 
 /// A runtime in a file of the process.
@@ -174,15 +190,50 @@ pub fn look(pid: Pid, with_trees: bool) -> Result<Dump, DumpError> {
     if !process::is_alive(pid) {
         return Err(DumpError::Gone(pid.0));
     }
-    // Types of a file come after those of the files before.
+    let mapped: Vec<Arc<Mapped>> = mapped.into_iter().map(Arc::new).collect();
+    let (types, first) = types(&mapped);
+    let mut dump = Dump {
+        process: description,
+        is_stopped: process::is_stopped(pid),
+        files: looked_at,
+        runtimes: mapped.iter().map(|mapped| described(mapped)).collect(),
+        types,
+        tasks: tasks(&found.tasks, &first),
+        forest: None,
+        at,
+        took: Nanos(0),
+        read: found.read,
+        torn: found.torn,
+        is_whole,
+    };
+    find_threads(&mut dump, &memory, &mapped);
+    if with_trees {
+        let begun = sys::monotonic();
+        let mut sources = Sources::open(&mapped, &first, &mut dump);
+        let all: Vec<usize> = (0..dump.tasks.len()).collect();
+        forest::grow(&mut dump, &memory, &mut sources, &all, None);
+        if let Some(forest) = &mut dump.forest {
+            forest.took = sys::monotonic().since(begun).unwrap_or_default();
+        }
+    }
+    dump.took = sys::monotonic().since(begun).unwrap_or_default();
+    Ok(dump)
+}
+
+/// The types of all files, those of a file after those of the files before, and where those of each begin.
+fn types(mapped: &[Arc<Mapped>]) -> (Vec<Type>, Vec<usize>) {
     let mut first = Vec::with_capacity(mapped.len());
     let mut types = Vec::new();
-    for mapped in &mapped {
+    for mapped in mapped {
         first.push(types.len());
         let of_file = mapped.tokio.types.iter().cloned();
         types.extend(of_file.map(|of| Type { of, is_local: None }));
     }
-    let tasks = found.tasks.iter().map(|task| Task {
+    (types, first)
+}
+
+fn tasks(found: &[live::Task], first: &[usize]) -> Vec<Task> {
+    let tasks = found.iter().map(|task| Task {
         id: task.id,
         header: task.header,
         of: first
@@ -193,26 +244,7 @@ pub fn look(pid: Pid, with_trees: bool) -> Result<Dump, DumpError> {
         thread: None,
         tree: TaskTree::NotAsked,
     });
-    let mut dump = Dump {
-        process: description,
-        is_stopped: process::is_stopped(pid),
-        files: looked_at,
-        runtimes: mapped.iter().map(described).collect(),
-        types,
-        tasks: tasks.collect(),
-        forest: None,
-        at,
-        took: Nanos(0),
-        read: found.read,
-        torn: found.torn,
-        is_whole,
-    };
-    find_threads(&mut dump, &memory, &mapped);
-    if with_trees {
-        forest::grow(&mut dump, &memory, &mapped, &first);
-    }
-    dump.took = sys::monotonic().since(begun).unwrap_or_default();
-    Ok(dump)
+    tasks.collect()
 }
 
 fn refused(pid: Pid, source: io::Error) -> DumpError {
@@ -233,7 +265,7 @@ fn described(mapped: &Mapped) -> Runtime {
 }
 
 /// Which threads run the tasks that run.
-fn find_threads(dump: &mut Dump, memory: &ProcessMemory, mapped: &[Mapped]) {
+fn find_threads(dump: &mut Dump, memory: &ProcessMemory, mapped: &[Arc<Mapped>]) {
     let pid = dump.process.pid;
     let running: HashMap<u64, usize> = dump
         .tasks

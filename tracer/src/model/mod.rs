@@ -272,6 +272,7 @@ impl Model {
             }
             Meta::Runtime(meta) => self.tasks.runtime(meta),
             Meta::TaskType(meta) => self.tasks.name(meta),
+            Meta::Waits(meta) => self.tasks.waits(meta),
             Meta::Stack(meta) => self.stacks.stack(meta),
             Meta::Symbol(meta) => self.stacks.symbol(meta),
             Meta::File(meta) => {

@@ -12,7 +12,9 @@ use tracer_common::{
 };
 
 use super::{counters::Counters, level::Level};
-use crate::record::{AliveSample, ProbesSample, RuntimeMeta, TaskKind, TaskSample, TaskTypeMeta};
+use crate::record::{
+    AliveSample, ProbesSample, RuntimeMeta, TaskKind, TaskSample, TaskTypeMeta, WaitsMeta,
+};
 
 /// Types and processes kept at most.
 const TYPES: usize = 16_384;
@@ -26,6 +28,9 @@ const STACKS: usize = 32;
 /// How long what was found in a thread's poll is kept for an end that may never be seen.
 const KEPT: u64 = 60_000_000_000;
 
+/// Types of which it is kept where their tasks wait.
+const WAITS: usize = 1_024;
+
 type Type = (Pid, u64);
 
 /// What is known about tasks.
@@ -34,6 +39,8 @@ pub(super) struct Tasks {
     runtimes: BTreeMap<Pid, RuntimeMeta>,
     types: BTreeMap<Type, TaskTypeMeta>,
     alive: BTreeMap<Type, AliveSample>,
+    /// Where their tasks wait.
+    waits: BTreeMap<Type, WaitsMeta>,
     /// The tasks of the last look at each process.
     looks: BTreeMap<Pid, Look>,
     samples: BTreeMap<Type, Samples>,
@@ -118,6 +125,13 @@ impl Tasks {
         let _ = self.look(sample.pid, sample.at);
     }
 
+    pub(super) fn waits(&mut self, meta: &WaitsMeta) {
+        let key = (meta.pid, meta.vtable);
+        if self.waits.len() < WAITS || self.waits.contains_key(&key) {
+            self.waits.insert(key, meta.clone());
+        }
+    }
+
     pub(super) fn task(&mut self, sample: &TaskSample) {
         let Some(look) = self.look(sample.pid, sample.at) else {
             return;
@@ -148,6 +162,7 @@ impl Tasks {
     pub(super) fn left(&mut self, pid: Pid) {
         self.looks.remove(&pid);
         self.alive.retain(|&(of, _), _| of != pid);
+        self.waits.retain(|&(of, _), _| of != pid);
     }
 
     pub(super) fn sampled(&mut self, header: &EventHeader, sample: &CpuSample) {
@@ -286,7 +301,12 @@ impl Tasks {
         let samples = self.samples.values().map(|of| 1 + of.stacks.len());
         let found = self.found.values().map(|found| 1 + found.len());
         let lists = looks.chain(samples).chain(found).sum::<usize>();
-        lists + self.runtimes.len() + self.types.len() + self.alive.len() + self.long_polls.len()
+        lists
+            + self.waits.len()
+            + self.runtimes.len()
+            + self.types.len()
+            + self.alive.len()
+            + self.long_polls.len()
     }
 
     /// From when polls were first watched to the last reading.

@@ -205,7 +205,8 @@ fn time(record: &Record) -> Option<Nanos> {
             | Meta::File(_)
             | Meta::Limits(_)
             | Meta::Runtime(_)
-            | Meta::TaskType(_),
+            | Meta::TaskType(_)
+            | Meta::Waits(_),
         )
         | Record::Loss(_) => None,
     }

@@ -137,8 +137,12 @@ impl Running {
         }
     }
 
+    pub(crate) fn pid(&self) -> Pid {
+        Pid(self.child.id())
+    }
+
     pub(crate) fn memory(&self) -> ProcessMemory {
-        ProcessMemory::of(Pid(self.child.id())).unwrap()
+        ProcessMemory::of(self.pid()).unwrap()
     }
 
     /// The task types it has, and whether there can be trees of them.
@@ -153,7 +157,7 @@ impl Running {
     /// Its live tasks by id.
     pub(crate) fn tasks(&self) -> BTreeMap<u64, TaskAt> {
         let tokio = &self.tokio.tokio;
-        let mut scan = Scan::of(Pid(self.child.id()), &[(tokio, self.tokio.bias)]);
+        let mut scan = Scan::of(self.pid(), &[(tokio, self.tokio.bias)]);
         while !scan.advance(&self.memory(), Nanos(1_000_000_000)) {}
         let tasks = scan.found().tasks;
         let tasks = tasks.iter().filter(|task| task.kind == Kind::Async);

@@ -9,6 +9,7 @@
 
 mod fixture;
 mod hostile;
+mod session;
 
 use std::{collections::BTreeMap, path::Path, process::Command, time::Duration};
 

@@ -3,6 +3,7 @@
 use proptest::{collection::vec, prelude::*};
 use tracer::record::{
     AliveSample, Meta, ProbesSample, RuntimeMeta, Sample, TaskKind, TaskSample, TaskTypeMeta,
+    WaitGroup, WaitsMeta,
 };
 use tracer_common::{
     Event, Nanos, Pid, StackId, Tid,
@@ -134,5 +135,21 @@ pub(super) fn metas() -> BoxedStrategy<Meta> {
                 kind,
             })
         });
-    prop_oneof![runtime, of_type].boxed()
+    let group = (edge64(), vec(edge64(), 0..3), vec(text(), 0..4))
+        .prop_map(|(tasks, ids, lines)| WaitGroup { tasks, ids, lines });
+    let waits = (
+        (nanos(), few(), few_addresses()),
+        (edge64(), vec(group, 0..3), text()),
+    )
+        .prop_map(|((at, pid, vtable), (tasks, groups, why))| {
+            Meta::Waits(WaitsMeta {
+                at,
+                pid: Pid(pid),
+                vtable,
+                tasks,
+                groups,
+                why,
+            })
+        });
+    prop_oneof![runtime, of_type, waits].boxed()
 }

@@ -10,7 +10,7 @@ use tracer_common::{
 };
 
 use super::{Distribution, Snapshot, StackView, TasksView};
-use crate::record::TaskKind;
+use crate::record::{TaskKind, WaitsMeta};
 
 /// A type of task.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -83,6 +83,8 @@ pub struct TaskTypeView {
     pub stacks: Vec<TaskStackView>,
     /// Who woke them, most often first; at most 8. An empty name: no task, but the runtime or another thread.
     pub wakers: Vec<(String, u64)>,
+    /// Where its tasks wait; `None` until somebody looked.
+    pub waits: Option<WaitsMeta>,
 }
 
 impl TaskTypeView {

@@ -148,6 +148,11 @@ impl Model {
                 views.entry(key).or_default().alive = Some(alive);
             }
         }
+        for (key, waits) in &tasks.waits {
+            if let Some(view) = views.get_mut(key) {
+                view.waits = Some(waits.clone());
+            }
+        }
         for (&key, samples) in &tasks.samples {
             let view = views.entry(key).or_default();
             view.samples = samples.count;
@@ -171,6 +176,16 @@ impl Model {
         for view in &mut views {
             let seen = spawned.get(&(view.pid, view.vtable));
             view.spawned = exact.then(|| seen.copied().unwrap_or(0));
+            if wakes_watched.is_some() {
+                // One without a row was not woken, which is not the same as not watched.
+                for count in [
+                    &mut view.wakes,
+                    &mut view.redundant_wakes,
+                    &mut view.self_wakes,
+                ] {
+                    count.get_or_insert(0);
+                }
+            }
         }
         views
     }

@@ -6,7 +6,7 @@ use super::schema::{self, meta::What};
 use crate::record::{
     FileMeta, FrameMeta, LimitsMeta, Meta, ProbeMeta, ProbeStatus, ProcessMeta, Record,
     RuntimeMeta, SessionMeta, StackMeta, SymbolMeta, SyscallNameMeta, TaskKind, TaskTypeMeta,
-    ThreadNameMeta,
+    ThreadNameMeta, WaitGroup, WaitsMeta,
 };
 
 /// Bytes of text in a description.
@@ -34,6 +34,13 @@ pub(super) fn text(meta: &Meta) -> usize {
             meta.kind.len() + meta.version.len() + meta.module.len() + notes.sum::<usize>()
         }
         Meta::TaskType(meta) => meta.name.len() + meta.raw_name.len() + meta.file.len(),
+        Meta::Waits(meta) => {
+            let groups = meta.groups.iter().map(|group| {
+                let lines = group.lines.iter().map(|line| 8 + line.len());
+                16 + 10 * group.ids.len() + lines.sum::<usize>()
+            });
+            meta.why.len() + groups.sum::<usize>()
+        }
     }
 }
 
@@ -124,6 +131,22 @@ pub(super) fn encode(meta: &Meta) -> schema::Meta {
                 TaskKind::Async => 0,
                 TaskKind::Blocking => 1,
             },
+        }),
+        Meta::Waits(meta) => What::Waits(schema::Waits {
+            at: meta.at.0,
+            pid: meta.pid.0,
+            vtable: meta.vtable,
+            tasks: meta.tasks,
+            groups: meta
+                .groups
+                .into_iter()
+                .map(|group| schema::WaitGroup {
+                    tasks: group.tasks,
+                    ids: group.ids,
+                    lines: group.lines,
+                })
+                .collect(),
+            why: meta.why,
         }),
     };
     schema::Meta { what: Some(what) }
@@ -220,6 +243,22 @@ pub(super) fn decode(message: schema::Meta, records: &mut Vec<Record>) -> u64 {
             } else {
                 TaskKind::Async
             },
+        })),
+        Some(What::Waits(meta)) => Some(Meta::Waits(WaitsMeta {
+            at: Nanos(meta.at),
+            pid: Pid(meta.pid),
+            vtable: meta.vtable,
+            tasks: meta.tasks,
+            groups: meta
+                .groups
+                .into_iter()
+                .map(|group| WaitGroup {
+                    tasks: group.tasks,
+                    ids: group.ids,
+                    lines: group.lines,
+                })
+                .collect(),
+            why: meta.why,
         })),
         None => None,
     };

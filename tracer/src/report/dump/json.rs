@@ -7,12 +7,12 @@ use std::io;
 
 use serde::{Serialize, Serializer};
 
-use super::{
-    SCHEMA,
-    words::{self, Words},
-};
+use super::SCHEMA;
 use crate::{
-    dump::{Cycle, Dump, Runtime, Task, TaskTree, Type},
+    dump::{
+        Cycle, Dump, Runtime, Task, TaskTree, Type,
+        words::{self, Words},
+    },
     runtime::tokio::Kind as Spawned,
 };
 use node::{NodeOf, Waits, node, waits};

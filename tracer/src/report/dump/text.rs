@@ -2,13 +2,12 @@
 
 use std::{cmp::Reverse, collections::BTreeMap, fmt::Write as _};
 
-use super::{
-    Detail,
-    tree::{Writer, same},
-    words::{self, Words, grouped},
-};
 use crate::{
-    dump::{Cycle, Dump, Task, TaskTree},
+    dump::{
+        Cycle, Detail, Dump, Task, TaskTree,
+        tree::{Writer, same},
+        words::{self, Words, grouped},
+    },
     human,
     model::TaskState,
     runtime::tokio::Kind,

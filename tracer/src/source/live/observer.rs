@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tracer_common::{Nanos, Pid};
 
 use crate::{
+    dump::Waits,
+    record::WaitsMeta,
     runtime::{self, Mapped, memory::ProcessMemory, tokio::live},
     target::sys,
 };
@@ -57,6 +59,8 @@ pub struct Look {
     pub torn: u64,
     /// All memory was looked at.
     pub is_whole: bool,
+    /// Where tasks wait, by type; `None` when that was not looked at this time.
+    pub waits: Option<Vec<WaitsMeta>>,
 }
 
 /// A task that was in a process's memory.
@@ -76,11 +80,22 @@ pub struct Seen {
 
 /// A look at one process takes no longer; what is left then is left out, which is said.
 const LONGEST: Nanos = Nanos(2_000_000_000);
+/// To look where tasks wait takes no longer, and so many times as long passes until the next time.
+const WAITS: Nanos = Nanos(20_000_000);
+const PATIENCE: u64 = 100;
 
 /// Answers questions. Belongs to one thread.
 #[derive(Default)]
 pub struct Observer {
-    processes: BTreeMap<Pid, Vec<Arc<Mapped>>>,
+    processes: BTreeMap<Pid, Process>,
+}
+
+#[derive(Default)]
+struct Process {
+    mapped: Vec<Arc<Mapped>>,
+    /// `None` until somebody asks a second time: the first answer is not to wait for debug information.
+    waits: Option<Waits>,
+    next_waits: Nanos,
 }
 
 impl Observer {
@@ -103,31 +118,42 @@ impl Observer {
                     ..Found::default()
                 };
                 if !found.mapped.is_empty() {
-                    self.processes.insert(pid, found.mapped.clone());
-                    found.look = Some(self.look(pid));
+                    let process = Process {
+                        mapped: found.mapped.clone(),
+                        ..Process::default()
+                    };
+                    found.look = Some(process.look(pid).0);
+                    self.processes.insert(pid, process);
                 }
                 Some(Answer::Found(pid, found))
             }
-            Question::Look(pid) => Some(Answer::Looked(pid, self.look(pid))),
+            Question::Look(pid) => {
+                let process = self.processes.get_mut(&pid)?;
+                let (mut look, tasks) = process.look(pid);
+                process.wait(pid, &mut look, &tasks);
+                Some(Answer::Looked(pid, look))
+            }
             Question::Forget(pid) => {
                 self.processes.remove(&pid);
                 None
             }
         }
     }
+}
 
-    /// The tasks in the memory of a process whose runtime was found.
-    fn look(&self, pid: Pid) -> Look {
+impl Process {
+    /// The tasks in its memory.
+    fn look(&self, pid: Pid) -> (Look, Vec<live::Task>) {
         let at = sys::monotonic();
         let mut look = Look {
             at,
             ..Look::default()
         };
-        let mapped = self.processes.get(&pid).map_or(&[][..], Vec::as_slice);
         // Gone, or not to be read: it has no tasks then.
         let Ok(memory) = ProcessMemory::of(pid) else {
-            return look;
+            return (look, Vec::new());
         };
+        let mapped = &self.mapped;
         let files: Vec<_> = mapped
             .iter()
             .map(|mapped| (&mapped.tokio, mapped.bias))
@@ -156,6 +182,36 @@ impl Observer {
             look.tasks.len(),
             Duration::from_nanos(look.took.0)
         );
-        look
+        let tasks = found.tasks.clone();
+        (look, tasks)
+    }
+
+    /// Where they wait, if it is time to look.
+    fn wait(&mut self, pid: Pid, look: &mut Look, tasks: &[live::Task]) {
+        if look.at < self.next_waits {
+            return;
+        }
+        let Ok(memory) = ProcessMemory::of(pid) else {
+            return;
+        };
+        let waits = match &mut self.waits {
+            Some(waits) => waits,
+            none => {
+                let begun = sys::monotonic();
+                let waits = none.insert(Waits::open(pid, &self.mapped));
+                sys::give_memory_back();
+                let took = sys::monotonic().since(begun).unwrap_or_default();
+                let took = Duration::from_nanos(took.0);
+                log::info!("process {}: debug information read in {took:?}", pid.0);
+                waits
+            }
+        };
+        let begun = sys::monotonic();
+        look.waits = Some(waits.look(&memory, tasks, begun.plus(WAITS)));
+        let now = sys::monotonic();
+        let took = now.since(begun).unwrap_or_default();
+        self.next_waits = now.plus(Nanos(took.0.saturating_mul(PATIENCE)));
+        let took = Duration::from_nanos(took.0);
+        log::debug!("process {}: where tasks wait took {took:?}", pid.0);
     }
 }

@@ -17,13 +17,15 @@ use super::{
 };
 use crate::{
     bpf::Kernel,
-    record::{AliveSample, Meta, Record, RuntimeMeta, Sample, TaskSample},
+    record::{AliveSample, Meta, Record, RuntimeMeta, Sample, TaskSample, WaitsMeta},
 };
 
 /// Tasks of one look that are put on record one by one: those that run or wait for a thread, then the oldest.
 const LISTED: usize = 400;
 /// Tasks whose age is followed, per process.
 const AGES: usize = 262_144;
+/// Types of which it is told where their tasks wait, per process.
+const TYPES: usize = 1_024;
 /// Looks at a process take no more than this share of a CPU: after one, none for so many times as long.
 const PATIENCE: u64 = 50;
 /// The kernel side's table is swept of tasks that ended unseen when it holds this many.
@@ -61,6 +63,8 @@ struct Process {
     runtime: Option<RuntimeMeta>,
     has_tasks: bool,
     looks: u64,
+    /// Where tasks wait, as it was last told, by type.
+    waits: BTreeMap<u64, WaitsMeta>,
 }
 
 impl Process {
@@ -135,7 +139,12 @@ impl Tasks {
     pub(super) fn answered(&mut self, kernel: &mut Kernel, answer: Answer, out: &mut Vec<Record>) {
         match answer {
             Answer::Found(pid, found) => self.found(kernel, pid, &found, out),
-            Answer::Looked(pid, look) => self.looked(kernel, pid, &look, out),
+            Answer::Looked(pid, look) => {
+                self.looked(kernel, pid, &look, out);
+                if let Some(waits) = look.waits {
+                    self.wait(pid, waits, out);
+                }
+            }
         }
     }
 
@@ -290,6 +299,38 @@ impl Tasks {
         );
         if look.is_whole && !is_first {
             self.sweep(kernel, pid, look);
+        }
+    }
+
+    /// Puts on record where tasks wait, as far as that has changed.
+    fn wait(&mut self, pid: Pid, waits: Vec<WaitsMeta>, out: &mut Vec<Record>) {
+        let Some(process) = self.processes.get_mut(&pid) else {
+            return;
+        };
+        // Those of which no task waits any more.
+        let at = waits.first().map(|told| told.at);
+        let gone = process.waits.values().filter(|told| told.tasks > 0);
+        let gone = gone.filter(|told| !process.alive.contains(&told.vtable));
+        let gone: Vec<WaitsMeta> = gone
+            .map(|told| WaitsMeta {
+                at: at.unwrap_or(told.at),
+                pid,
+                vtable: told.vtable,
+                ..WaitsMeta::default()
+            })
+            .collect();
+        for told in waits.into_iter().chain(gone) {
+            let before = process.waits.get(&told.vtable);
+            let is_same = before.is_some_and(|before| {
+                WaitsMeta {
+                    at: told.at,
+                    ..before.clone()
+                } == told
+            });
+            if !is_same && (process.waits.len() < TYPES || before.is_some()) {
+                process.waits.insert(told.vtable, told.clone());
+                out.push(Record::Meta(Meta::Waits(told)));
+            }
         }
     }
 

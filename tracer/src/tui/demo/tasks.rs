@@ -11,7 +11,7 @@ use crate::{
         AliveView, Distribution, LevelView, LongPollView, PollerView, StackView, TaskStackView,
         TaskState, TaskTypeView, TaskView, TasksView,
     },
-    record::{RuntimeMeta, TaskKind},
+    record::{RuntimeMeta, TaskKind, WaitGroup, WaitsMeta},
 };
 
 const APP: &str = "/srv/orders";
@@ -276,6 +276,40 @@ fn view(at: u64, of: Type<'_>) -> TaskTypeView {
             })
             .collect(),
         wakers,
+        waits: (of.name == "list_orders").then(waits),
+    }
+}
+
+fn waits() -> WaitsMeta {
+    let group = |tasks, ids: &[u64], lines: &[&str]| WaitGroup {
+        tasks,
+        ids: ids.to_vec(),
+        lines: lines.iter().map(|&line| line.to_owned()).collect(),
+    };
+    WaitsMeta {
+        at: Nanos(NOW - 400 * MS),
+        pid: PID,
+        tasks: 31,
+        groups: vec![
+            group(
+                29,
+                &[811, 812, 815],
+                &[
+                    "orders::list_orders (src/orders.rs:118)",
+                    "  orders::store::query (src/store.rs:64), holds permits of Semaphore 0x7f2c1c0 in `_permit`",
+                    "    waits for fd 14 (tcp 127.0.0.1:41200 → 127.0.0.1:5432)",
+                ],
+            ),
+            group(
+                2,
+                &[840, 844],
+                &[
+                    "orders::list_orders (src/orders.rs:121)",
+                    "  waits for Mutex 0x7f2c2a0, held by task 811 list_orders (src/orders.rs:118)",
+                ],
+            ),
+        ],
+        ..WaitsMeta::default()
     }
 }
 

@@ -3,6 +3,7 @@
 //! From top to bottom: a header that says what this is and whether it can be trusted, notices when something is
 //! missing, the view, in a replay where it stands, and the keys.
 
+mod await_tree;
 mod cpu;
 mod cut;
 mod footer;

@@ -10,7 +10,7 @@ use ratatui::{
 };
 
 use super::{
-    long_polls,
+    await_tree, long_polls,
     panel::{self, Title},
     stack, table, tasks,
     theme::Theme,
@@ -121,6 +121,10 @@ fn lines<'a>(snapshot: &Snapshot, view: &TaskTypeView, width: u16, theme: &Theme
     section(
         "Where its polls spend their time (by samples and long waits)",
         stacks(view, width),
+    );
+    section(
+        &await_tree::heading(view, snapshot.now),
+        await_tree::rows(view, width),
     );
     section(
         "Long polls, newest first",

@@ -4,8 +4,7 @@ use serde::Serialize;
 
 use super::{address, type_name};
 use crate::{
-    dump::{Dump, Holder, TreeOf},
-    report::dump::words::Words,
+    dump::{Dump, Holder, TreeOf, words::Words},
     runtime::tokio::tree::{Channel, Guard, Held, Kind, Lock, Node, Resource},
 };
 

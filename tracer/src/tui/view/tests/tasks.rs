@@ -45,6 +45,15 @@ fn the_page_of_a_type() {
 }
 
 #[test]
+fn where_tasks_of_a_type_wait() {
+    let mut app = live(demo::tokio());
+    press(&mut app, "2jjj");
+    app.update(Msg::Key(Key::Enter));
+    assert_screen!("task_waits_140x45", app, 140, 45);
+    assert_screen!("task_waits_80x45", app, 80, 45);
+}
+
+#[test]
 fn tasks_that_are_sampled_or_only_read_from_memory_are_said_to_be() {
     let mut sampled = demo::tokio();
     (sampled.tasks.watched, sampled.tasks.recent_on) = (Some(0.04), Nanos(0));

@@ -7,11 +7,10 @@ use std::{
 };
 
 use super::{
-    Detail,
+    Detail, Forest, Task, TaskTree, TreeOf,
     words::{self, Alike, Words, alike, grouped, guard_name},
 };
 use crate::{
-    dump::{Forest, Task, TaskTree, TreeOf},
     human,
     runtime::tokio::tree::{Guard, Kind, Node, Resource},
 };
@@ -22,12 +21,12 @@ const FEWEST_FOLDED: usize = 3;
 const MOST_NAMED: usize = 3;
 
 /// Tasks whose trees look the same.
-pub(super) struct Same<'a> {
-    pub(super) tasks: Vec<(&'a Task, &'a TreeOf)>,
+pub(crate) struct Same<'a> {
+    pub(crate) tasks: Vec<(&'a Task, &'a TreeOf)>,
 }
 
 /// Puts together the tasks whose trees look the same, most first.
-pub(super) fn same<'a>(tasks: &[&'a Task]) -> Vec<Same<'a>> {
+pub(crate) fn same<'a>(tasks: &[&'a Task]) -> Vec<Same<'a>> {
     type Key = (usize, Vec<(usize, Alike)>, Vec<(usize, Guard)>);
     let mut places: HashMap<Key, usize> = HashMap::new();
     let mut groups: Vec<Same> = Vec::new();
@@ -61,15 +60,15 @@ struct At {
 }
 
 /// Writes trees.
-pub(super) struct Writer<'a> {
-    pub(super) words: &'a Words<'a>,
-    pub(super) forest: &'a Forest,
-    pub(super) detail: Detail,
+pub(crate) struct Writer<'a> {
+    pub(crate) words: &'a Words<'a>,
+    pub(crate) forest: &'a Forest,
+    pub(crate) detail: Detail,
 }
 
 impl Writer<'_> {
     /// The tree that all of `same` have.
-    pub(super) fn tree(&self, out: &mut String, same: &Same, indent: usize) {
+    pub(crate) fn tree(&self, out: &mut String, same: &Same, indent: usize) {
         let shape = same.tasks.first().map(|(_, tree)| tree.shape);
         let root = shape.and_then(|shape| self.forest.shapes.get(shape));
         if let Some(root) = root {

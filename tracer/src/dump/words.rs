@@ -2,12 +2,11 @@
 
 use std::collections::HashMap;
 
-use tracer_common::Nanos;
+use tracer_common::{Nanos, task::TaskState};
 
+use super::{Dump, Holder, Task};
 use crate::{
-    dump::{Dump, Holder, Task},
     human,
-    model::TaskState,
     runtime::tokio::tree::{Channel, Guard, Lock, NoTree, Node, Resource},
 };
 
@@ -15,13 +14,13 @@ use crate::{
 const MOST_HOLDERS: usize = 3;
 
 /// A dump, and its tasks by what others know of them.
-pub(super) struct Words<'a> {
-    pub(super) dump: &'a Dump,
+pub(crate) struct Words<'a> {
+    pub(crate) dump: &'a Dump,
     by_header: HashMap<u64, usize>,
 }
 
 impl<'a> Words<'a> {
-    pub(super) fn new(dump: &'a Dump) -> Self {
+    pub(crate) fn new(dump: &'a Dump) -> Self {
         let tasks = dump.tasks.iter().enumerate();
         Self {
             dump,
@@ -30,23 +29,23 @@ impl<'a> Words<'a> {
     }
 
     /// The live task with this header and id.
-    pub(super) fn task_at(&self, header: u64, id: Option<u64>) -> Option<&'a Task> {
+    pub(crate) fn task_at(&self, header: u64, id: Option<u64>) -> Option<&'a Task> {
         let task = self.dump.tasks.get(*self.by_header.get(&header)?)?;
         (id.is_none() || task.id == id).then_some(task)
     }
 
-    pub(super) fn type_name(&self, task: &Task) -> String {
+    pub(crate) fn type_name(&self, task: &Task) -> String {
         let of = self.dump.types.get(task.of);
         of.map_or_else(String::new, |of| human::sanitise(&of.of.name).into_owned())
     }
 
     /// `task 26 resize`.
-    pub(super) fn task(&self, task: &Task) -> String {
+    pub(crate) fn task(&self, task: &Task) -> String {
         format!("{} {}", number(task), self.type_name(task))
     }
 
     /// The holders of a lock.
-    pub(super) fn holders(&self, lock: u64) -> &'a [Holder] {
+    pub(crate) fn holders(&self, lock: u64) -> &'a [Holder] {
         let forest = self.dump.forest.as_ref();
         forest
             .and_then(|forest| forest.holders.get(&lock))
@@ -76,7 +75,11 @@ impl<'a> Words<'a> {
     fn held_by(&self, address: u64) -> String {
         let holders = self.holders(address);
         if holders.is_empty() {
-            return "no task is seen to hold it".to_owned();
+            let forest = self.dump.forest.as_ref();
+            return match forest.map_or(0, |forest| forest.left_out) {
+                0 => "no task is seen to hold it".to_owned(),
+                _ => "none of the tasks that were looked at is seen to hold it".to_owned(),
+            };
         }
         let named: Vec<String> = holders
             .iter()
@@ -91,7 +94,7 @@ impl<'a> Words<'a> {
     }
 
     /// What a task waits for: `Mutex 0x55d0… held by task 15 pay (src/pay.rs:49)`.
-    pub(super) fn resource(&self, resource: &Resource) -> String {
+    pub(crate) fn resource(&self, resource: &Resource) -> String {
         match resource {
             Resource::Lock {
                 lock,
@@ -134,7 +137,7 @@ impl<'a> Words<'a> {
     }
 
     /// How long a timer has still to go; negative when it is due.
-    pub(super) fn left(&self, deadline: Option<u64>) -> Option<i64> {
+    pub(crate) fn left(&self, deadline: Option<u64>) -> Option<i64> {
         let now = self.dump.at.0;
         deadline.map(|deadline| deadline.wrapping_sub(now).cast_signed())
     }
@@ -155,13 +158,13 @@ impl<'a> Words<'a> {
 /// What resources have in common that are shown as one: all but what differs from task to task. Locks stay apart, so
 /// that each has its holder.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Alike {
+pub(crate) enum Alike {
     Lock(u64),
     Channel(Channel, bool),
     Other(std::mem::Discriminant<Resource>),
 }
 
-pub(super) fn alike(resource: &Resource) -> Alike {
+pub(crate) fn alike(resource: &Resource) -> Alike {
     match resource {
         Resource::Lock { address, .. } => Alike::Lock(*address),
         Resource::Channel { channel, sends, .. } => Alike::Channel(*channel, *sends),
@@ -180,7 +183,7 @@ fn at(address: Option<u64>) -> String {
 }
 
 /// `task 26`, or where it is.
-pub(super) fn number(task: &Task) -> String {
+pub(crate) fn number(task: &Task) -> String {
     match task.id {
         Some(id) => format!("task {id}"),
         None => format!("task at {:#x}", task.header),
@@ -188,7 +191,7 @@ pub(super) fn number(task: &Task) -> String {
 }
 
 /// `a timer, 3m12s left`.
-pub(super) fn timer(left: Option<i64>) -> String {
+pub(crate) fn timer(left: Option<i64>) -> String {
     match left {
         None => "a timer".to_owned(),
         Some(left) if left >= 0 => format!("a timer, {} left", time(left)),
@@ -197,12 +200,12 @@ pub(super) fn timer(left: Option<i64>) -> String {
 }
 
 /// A time, whichever way.
-pub(super) fn time(left: i64) -> String {
+pub(crate) fn time(left: i64) -> String {
     human::duration(Nanos(left.unsigned_abs()))
 }
 
 /// A count in full: `4,000`.
-pub(super) fn grouped(count: u64) -> String {
+pub(crate) fn grouped(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (place, digit) in digits.chars().enumerate() {
@@ -215,7 +218,7 @@ pub(super) fn grouped(count: u64) -> String {
 }
 
 /// `src/pay.rs:49`, or nothing.
-pub(super) fn source(node: &Node) -> String {
+pub(crate) fn source(node: &Node) -> String {
     let place = match (node.file.as_str(), node.line) {
         ("", _) => String::new(),
         (file, 0) => file.to_owned(),
@@ -224,7 +227,7 @@ pub(super) fn source(node: &Node) -> String {
     human::sanitise(human::source(&place)).into_owned()
 }
 
-pub(super) fn lock_name(lock: Lock) -> &'static str {
+pub(crate) fn lock_name(lock: Lock) -> &'static str {
     match lock {
         Lock::Mutex => "Mutex",
         Lock::Read => "RwLock (to read)",
@@ -234,7 +237,7 @@ pub(super) fn lock_name(lock: Lock) -> &'static str {
     }
 }
 
-pub(super) fn guard_name(guard: Guard) -> &'static str {
+pub(crate) fn guard_name(guard: Guard) -> &'static str {
     match guard {
         Guard::Mutex => "Mutex",
         Guard::Read => "RwLock (to read)",
@@ -243,11 +246,11 @@ pub(super) fn guard_name(guard: Guard) -> &'static str {
     }
 }
 
-pub(super) fn state(task: &Task) -> &'static str {
+pub(crate) fn state(task: &Task) -> &'static str {
     TaskState::of(task.state.0).name()
 }
 
-pub(super) fn no_tree(why: &NoTree) -> &'static str {
+pub(crate) fn no_tree(why: &NoTree) -> &'static str {
     match why {
         NoTree::Changing => "it was polled while it was read, each time",
         NoTree::Running => "it runs: its stack tells where",
