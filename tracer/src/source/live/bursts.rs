@@ -21,6 +21,8 @@ pub(super) const STEPPED: f64 = 11_000.0;
 pub(super) const FIRST: Nanos = Nanos(5_000_000);
 /// A shorter burst is not worth the work of attaching.
 const SHORTEST: f64 = 5e6;
+/// Less than this of a burst says nothing about the rate.
+const LITTLE: u64 = 2_000_000;
 /// As in the other governor: the limit is a share of no less than this many CPUs.
 const LEAST: f64 = 0.5;
 /// Saved up for a burst no longer than this many ticks would earn.
@@ -52,6 +54,24 @@ pub(super) struct Bursts {
     credit: f64,
     /// What a second of watching cost the last time, in nanoseconds.
     price: Option<f64>,
+    /// What attaching and detaching cost beside that, in nanoseconds: traps are hit before the last is there and until
+    /// the last is gone.
+    around: f64,
+}
+
+/// What a tick cost, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Spent {
+    /// While polls were watched.
+    pub(super) watching: f64,
+    /// While traps were hit and nobody watched.
+    pub(super) around: f64,
+}
+
+impl Spent {
+    pub(super) fn total(self) -> f64 {
+        self.watching + self.around
+    }
 }
 
 impl Bursts {
@@ -60,6 +80,7 @@ impl Bursts {
             limit,
             credit: 0.0,
             price: None,
+            around: 0.0,
         }
     }
 
@@ -77,15 +98,18 @@ impl Bursts {
         }
     }
 
-    /// Decides after a tick of this length, in which the targets used `cpu`, polls were watched for `on`, and that cost
-    /// `spent` nanoseconds.
-    pub(super) fn tick(&mut self, length: Nanos, cpu: Nanos, on: Nanos, spent: f64) -> Plan {
+    /// Decides after a tick of this length, in which the targets used `cpu` and polls were watched for `on`.
+    pub(super) fn tick(&mut self, length: Nanos, cpu: Nanos, on: Nanos, spent: Spent) -> Plan {
         let Some(limit) = self.limit else {
             return Plan::On;
         };
         let earned = limit * base(length, cpu);
-        if on.0 > 0 {
-            self.price = Some(spent / (on.0 as f64 / 1e9));
+        // The rest of a burst that a tick has cut tells little.
+        if on.0 > LITTLE || (on.0 > 0 && self.price.is_none()) {
+            self.price = Some(spent.watching / (on.0 as f64 / 1e9));
+        }
+        if spent.around > 0.0 {
+            self.around = (self.around + spent.around) / 2.0;
         }
         let Some(price) = self.price else {
             return Plan::Burst(FIRST);
@@ -95,10 +119,10 @@ impl Bursts {
             self.credit = 0.0;
             return Plan::On;
         }
-        self.credit = (self.credit + earned - spent).min(SAVED * earned);
+        self.credit = (self.credit + earned - spent.total()).min(SAVED * earned);
         // What was spent at an unexpectedly high rate is paid back before the next burst, in a minute at most.
         self.credit = self.credit.max(-60.0 * earned);
-        let affordable = self.credit / price * 1e9;
+        let affordable = (self.credit - self.around) / price * 1e9;
         if affordable < SHORTEST {
             return Plan::Off;
         }
@@ -115,18 +139,35 @@ mod tests {
     /// Watches a program that is busy on one CPU and polls at this rate; gives the share of its time that was spent,
     /// and the share of the time in which polls were watched, of the second half of 200 ticks.
     fn govern(limit: f64, rate: impl Fn(u32) -> f64) -> (f64, f64) {
+        govern_cut(limit, rate, Nanos(0))
+    }
+
+    /// The same when so much of each burst falls into the next tick.
+    fn govern_cut(limit: f64, rate: impl Fn(u32) -> f64, cut: Nanos) -> (f64, f64) {
         let mut bursts = Bursts::new(Some(limit));
         let mut plan = bursts.first();
         let (mut spent_all, mut on_all) = (0.0, 0.0);
+        let mut left = Nanos(0);
         for tick in 0..200 {
-            let on = match plan {
-                Plan::On => TICK,
-                Plan::Burst(on) => on,
-                Plan::Off => Nanos(0),
+            let (on, next) = match plan {
+                Plan::On => (TICK, Nanos(0)),
+                Plan::Burst(on) => (on.since(cut).unwrap_or_default(), cut.min(on)),
+                Plan::Off => (Nanos(0), Nanos(0)),
             };
-            let spent = rate(tick) * POLL * on.0 as f64 / 1e9;
+            let ends = left.0 > 0 || (matches!(plan, Plan::Burst(_)) && next.0 == 0);
+            let on = on.plus(std::mem::replace(&mut left, next));
+            let around = if ends {
+                // Until the probes are gone: two milliseconds, at a trap's price.
+                rate(tick) * UNWATCHED_POLL * 2e-3
+            } else {
+                0.0
+            };
+            let spent = Spent {
+                watching: rate(tick) * POLL * on.0 as f64 / 1e9,
+                around,
+            };
             if tick >= 100 {
-                spent_all += spent;
+                spent_all += spent.total();
                 on_all += on.0 as f64;
             }
             plan = bursts.tick(TICK, TICK, on, spent);
@@ -150,6 +191,14 @@ mod tests {
     }
 
     #[test]
+    fn bursts_that_a_tick_cuts_do_not_end_it_all() {
+        for rate in [100_000.0, 330_000.0] {
+            let (spent, on) = govern_cut(0.02, |_| rate, Nanos(50_000));
+            assert!((0.015..=0.021).contains(&spent), "{rate} {spent} {on}");
+        }
+    }
+
+    #[test]
     fn a_rate_that_rises_at_once_is_paid_back() {
         let (spent, _) = govern(0.02, |tick| if tick < 120 { 1_000.0 } else { 300_000.0 });
         assert!(spent < 0.03, "{spent}");
@@ -165,6 +214,9 @@ mod tests {
     fn without_a_limit_nothing_is_left_out() {
         let mut bursts = Bursts::new(None);
         assert_eq!(bursts.first(), Plan::On);
-        assert_eq!(bursts.tick(TICK, Nanos(0), TICK, 1e9), Plan::On);
+        assert_eq!(
+            bursts.tick(TICK, Nanos(0), TICK, Spent::default()),
+            Plan::On
+        );
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tracer_common::Nanos;
 
-use super::bursts::{self, Bursts, Plan};
+use super::bursts::{self, Bursts, Plan, Spent};
 use crate::{
     bpf::{Kernel, Seen, probes::Group},
     record::{Meta, ProbeMeta, ProbeStatus, ProbesSample, Record},
@@ -150,7 +150,17 @@ impl Watch {
         let spent = self.price(self.counted, self.at_tick);
         let cpu = on_cpu.since(self.cpu_at_tick).unwrap_or_default();
         let watched = on.since(self.on_at_tick).unwrap_or_default();
-        self.spent_share = spent / bursts::base(length, cpu).max(1.0);
+        self.spent_share = spent.total() / bursts::base(length, cpu).max(1.0);
+        log::debug!(
+            "a tick of {} ms: watched for {:.2} ms, {} polls and {} wakes, {} and {} unwatched; {:.1} % spent",
+            length.0 / 1_000_000,
+            watched.0 as f64 / 1e6,
+            self.counted.polls - self.at_tick.polls,
+            self.counted.wakes - self.at_tick.wakes,
+            self.counted.unwatched_polls - self.at_tick.unwatched_polls,
+            self.counted.unwatched_wakes - self.at_tick.unwatched_wakes,
+            self.spent_share * 100.0
+        );
         let plan = self.bursts.tick(length, cpu, watched, spent);
         (self.at_tick, self.on_at_tick, self.cpu_at_tick) = (self.counted, on, on_cpu);
         self.tell_sampled(kernel, now, out);
@@ -248,7 +258,7 @@ impl Watch {
         }
         if self.check_at.is_some_and(|at| at <= now) {
             let spent = self.price(kernel.seen(), self.at_tick);
-            let plan = if self.bursts.is_too_much(spent, self.interval) {
+            let plan = if self.bursts.is_too_much(spent.total(), self.interval) {
                 Plan::Off
             } else {
                 Plan::On
@@ -257,19 +267,21 @@ impl Watch {
         }
     }
 
-    fn price(&self, now: Seen, before: Seen) -> f64 {
+    fn price(&self, now: Seen, before: Seen) -> Spent {
         let more = |of: fn(Seen) -> u64| of(now).saturating_sub(of(before)) as f64;
         let stepped = self.stepped * bursts::STEPPED;
-        more(|seen| seen.polls) * (bursts::POLL + stepped)
-            + more(|seen| seen.wakes) * bursts::WAKE
-            + more(|seen| seen.unwatched_polls) * (bursts::UNWATCHED_POLL + stepped)
-            + more(|seen| seen.unwatched_wakes) * bursts::UNWATCHED_WAKE
+        Spent {
+            watching: more(|seen| seen.polls) * (bursts::POLL + stepped)
+                + more(|seen| seen.wakes) * bursts::WAKE,
+            around: more(|seen| seen.unwatched_polls) * (bursts::UNWATCHED_POLL + stepped)
+                + more(|seen| seen.unwatched_wakes) * bursts::UNWATCHED_WAKE,
+        }
     }
 
     /// Adds what was seen since the last time to what it cost.
     fn count(&mut self, kernel: &Kernel) {
         let seen = kernel.seen();
-        self.cost += self.price(seen, self.counted);
+        self.cost += self.price(seen, self.counted).total();
         self.counted = seen;
     }
 
