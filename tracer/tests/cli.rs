@@ -23,6 +23,7 @@ fn tracer(arguments: &[&str]) -> Command {
     command
         .args(arguments)
         .stdin(Stdio::null())
+        .env("TRACER_CACHE_DIR", "")
         .env_remove("NO_COLOR");
     command
 }
@@ -221,6 +222,7 @@ fn without_privileges_the_missing_ones_are_named_with_the_setcap_line() {
     ]);
     let output = command
         .arg(&program)
+        .env("TRACER_CACHE_DIR", "")
         .args(["report", "-p", &target.pid().0.to_string()])
         .output()
         .unwrap();
@@ -292,6 +294,7 @@ fn doctor_lists_every_probe() {
         let expected = if waits { "off" } else { "attached" };
         assert_eq!(probe["status"], expected, "{probe}");
     }
+    assert_eq!(found["cache"]["what"], "not used");
     let runtime = found["target"][1]["detail"].as_str().unwrap();
     assert!(runtime.starts_with("no tokio in the "), "{runtime}");
     assert!(
@@ -705,6 +708,7 @@ fn a_long_recording_stays_flat_in_memory() {
     service.ask("");
     let folder = tempfile::tempdir().unwrap();
     let mut tracer = Command::new(env!("CARGO_BIN_EXE_tracer"))
+        .env("TRACER_CACHE_DIR", "")
         .args(["record", "-q", "-i", "20ms", "-d", "24s", "-o"])
         .arg(folder.path().join("long.mcap"))
         .args(["-p", &service.pid().0.to_string()])
