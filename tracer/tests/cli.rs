@@ -284,7 +284,14 @@ fn doctor_lists_every_probe() {
         return;
     };
     let target = Workload::truth();
-    let found = report(&["doctor", "--json", "-p", &target.pid().0.to_string()]);
+    let pid = target.pid().0.to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let output = tracer(&["doctor", "--json", "-p", &pid])
+        .env("TRACER_CACHE_DIR", folder.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
     let probes = found["probes"].as_array().unwrap();
     assert_eq!(probes.len(), tracer::bpf::probes::PROBES.len());
     for probe in probes {
@@ -294,7 +301,7 @@ fn doctor_lists_every_probe() {
         let expected = if waits { "off" } else { "attached" };
         assert_eq!(probe["status"], expected, "{probe}");
     }
-    assert_eq!(found["cache"]["what"], "not used");
+    assert_eq!(found["cache"]["what"], folder.path().to_str().unwrap());
     let runtime = found["target"][1]["detail"].as_str().unwrap();
     assert!(runtime.starts_with("no tokio in the "), "{runtime}");
     assert!(

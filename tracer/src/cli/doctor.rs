@@ -169,9 +169,9 @@ fn cache_check(cache: &Cache) -> Check {
     let (what, detail) = match cache.usage() {
         Ok(usage) => {
             let detail = format!(
-                "{} in {} files of programs that take long to recognise",
-                crate::human::bytes(usage.bytes),
-                usage.entries
+                "of programs that take long to recognise: {} kept, {}",
+                usage.entries,
+                crate::human::bytes(usage.bytes)
             );
             (usage.place.display().to_string(), detail)
         }

@@ -287,7 +287,11 @@ impl Cache {
             return anew();
         };
         let Some(build_id) = image.build_id().filter(|id| id.len() <= BUILD_ID) else {
-            log::debug!("a file has no build id, so what it holds is not kept");
+            let path = fs::read_link(super::own_path(file)).unwrap_or_default();
+            log::debug!(
+                "{} has no build id, so what it holds is not kept",
+                path.display()
+            );
             return anew();
         };
         let begun = sys::monotonic();
