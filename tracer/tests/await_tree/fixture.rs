@@ -133,7 +133,10 @@ impl Running {
         let lines: Vec<String> = lines.take_while(|line| line != "ready").collect();
         Self {
             truth: truth(&lines),
-            tokio: runtime::find(Pid(child.id()), &Cache::off()).mapped.pop().unwrap(),
+            tokio: runtime::find(Pid(child.id()), &Cache::off())
+                .mapped
+                .pop()
+                .unwrap(),
             child,
         }
     }
