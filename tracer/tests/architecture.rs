@@ -65,7 +65,17 @@ const TABLE: &[Row] = &[
     Row {
         module: "runtime",
         may_use: &["symbol", "target"],
-        owns: &["gimli", "iced_x86", "object", "rustc_demangle"],
+        owns: &[
+            "crc32fast",
+            "gimli",
+            "iced_x86",
+            "log",
+            "object",
+            "rustc_demangle",
+            "rustix",
+            "serde",
+            "serde_json",
+        ],
     },
     Row {
         module: "bpf",

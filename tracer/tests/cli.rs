@@ -23,6 +23,7 @@ fn tracer(arguments: &[&str]) -> Command {
     command
         .args(arguments)
         .stdin(Stdio::null())
+        .env("TRACER_CACHE_DIR", "")
         .env_remove("NO_COLOR");
     command
 }
@@ -221,6 +222,7 @@ fn without_privileges_the_missing_ones_are_named_with_the_setcap_line() {
     ]);
     let output = command
         .arg(&program)
+        .env("TRACER_CACHE_DIR", "")
         .args(["report", "-p", &target.pid().0.to_string()])
         .output()
         .unwrap();
@@ -282,7 +284,14 @@ fn doctor_lists_every_probe() {
         return;
     };
     let target = Workload::truth();
-    let found = report(&["doctor", "--json", "-p", &target.pid().0.to_string()]);
+    let pid = target.pid().0.to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let output = tracer(&["doctor", "--json", "-p", &pid])
+        .env("TRACER_CACHE_DIR", folder.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
     let probes = found["probes"].as_array().unwrap();
     assert_eq!(probes.len(), tracer::bpf::probes::PROBES.len());
     for probe in probes {
@@ -292,6 +301,7 @@ fn doctor_lists_every_probe() {
         let expected = if waits { "off" } else { "attached" };
         assert_eq!(probe["status"], expected, "{probe}");
     }
+    assert_eq!(found["cache"]["what"], folder.path().to_str().unwrap());
     let runtime = found["target"][1]["detail"].as_str().unwrap();
     assert!(runtime.starts_with("no tokio in the "), "{runtime}");
     assert!(
@@ -705,6 +715,7 @@ fn a_long_recording_stays_flat_in_memory() {
     service.ask("");
     let folder = tempfile::tempdir().unwrap();
     let mut tracer = Command::new(env!("CARGO_BIN_EXE_tracer"))
+        .env("TRACER_CACHE_DIR", "")
         .args(["record", "-q", "-i", "20ms", "-d", "24s", "-o"])
         .arg(folder.path().join("long.mcap"))
         .args(["-p", &service.pid().0.to_string()])

@@ -42,6 +42,7 @@ impl Screen {
         let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_tracer"));
         command.args(arguments);
         command.env("TERM", "xterm-256color");
+        command.env("TRACER_CACHE_DIR", "");
         command.cwd(env!("CARGO_TARGET_TMPDIR"));
         let child = pair.slave.spawn_command(command).unwrap();
         drop(pair.slave);
@@ -291,6 +292,7 @@ fn a_replay_shows_the_recording_and_can_be_moved_in() {
     let service = Workload::node(&["service.mjs"]);
     let pid = service.pid().0.to_string();
     let recorded = std::process::Command::new(env!("CARGO_BIN_EXE_tracer"))
+        .env("TRACER_CACHE_DIR", "")
         .args([
             "record", "-q", "-p", &pid, "-d", "2s", "-i", "100ms", "-o", &file,
         ])

@@ -27,6 +27,7 @@ use tokio::sync::{Barrier, Notify};
 use tracer::{
     runtime::{
         self, Mapped,
+        cache::Cache,
         image::Image,
         memory::{Memory as _, ProcessMemory},
         tokio::{
@@ -37,6 +38,7 @@ use tracer::{
     target::sys,
 };
 use tracer_common::{Nanos, Pid};
+use xtask::matrix::{Flavour, Matrix, NEWEST, VERSIONS};
 
 const FOREVER: Nanos = Nanos(u64::MAX);
 
@@ -135,7 +137,7 @@ fn our_own_tasks_are_found_with_name_place_and_state() {
     starting.recv().unwrap();
 
     let own = Pid(std::process::id());
-    let mapped = runtime::find(own).mapped;
+    let mapped = runtime::find(own, &Cache::off()).mapped;
     let [program] = mapped.as_slice() else {
         panic!("{} files with tokio", mapped.len());
     };
@@ -356,7 +358,7 @@ fn a_stripped_program_has_the_same_types_and_places() {
 #[test]
 fn tasks_of_another_process_are_read_while_it_runs() {
     let service = Workload::start(Command::new(example("tokio-service")).arg("--load"));
-    let mapped = runtime::find(service.pid()).mapped;
+    let mapped = runtime::find(service.pid(), &Cache::off()).mapped;
     assert_eq!(mapped.len(), 1);
     // Always there, from before the first line is said.
     let mut expected = vec![
@@ -387,6 +389,50 @@ fn tasks_of_another_process_are_read_while_it_runs() {
             .collect();
         assert_eq!(labels, expected);
     }
+}
+
+/// What is kept of a program is what is recognised, and is used: its probes are found to be in the program.
+#[test]
+fn what_is_kept_of_a_program_is_what_was_recognised() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = Cache::at(&folder.path().join("cache")).of_everything();
+    let matrix = Matrix::of_this_test().unwrap();
+    let programs = Flavour::ALL.map(|flavour| (NEWEST, flavour));
+    let programs = programs.map(|(version, flavour)| matrix.program(version, flavour).unwrap());
+    let oldest = matrix.program(VERSIONS[0], Flavour::Release).unwrap();
+    for path in programs.iter().chain([&oldest, &example("tokio-service")]) {
+        let data = sys::map_file(path).unwrap();
+        let image = Image::parse(&data).unwrap();
+        let file = fs::File::open(path).unwrap();
+        let [fresh, first, again] = [&Cache::off(), &cache, &cache].map(|cache| {
+            let begun = sys::monotonic();
+            let found = cache.recognise(&file, &image);
+            let took = sys::monotonic().since(begun).unwrap();
+            (found, Duration::from_nanos(took.0))
+        });
+        println!("{}: {:?}, {:?}", path.display(), fresh.1, again.1);
+        let (fresh, first, again) = (fresh.0, first.0, again.0);
+        assert!(fresh.tokio.is_some(), "{}", path.display());
+        assert_eq!(fresh.tokio, first.tokio);
+        assert_eq!(fresh.tokio, again.tokio);
+        let known = [&fresh, &first, &again].map(|found| found.is_from_cache);
+        assert_eq!(known, [false, false, true], "{}", path.display());
+        let whole = fresh.tokio.unwrap();
+        for change in [
+            |tokio: &mut Tokio| tokio.types[0].poll_probe.file_offset += 1,
+            |tokio: &mut Tokio| {
+                tokio.types[0].poll += 1;
+                tokio.types[0].poll_probe.file_offset += 1;
+            },
+            |tokio: &mut Tokio| tokio.wakes[0].point.file_offset += 1 << 40,
+            |tokio: &mut Tokio| tokio.wakes[0].point.is_emulated ^= true,
+        ] {
+            let mut changed = whole.clone();
+            change(&mut changed);
+            assert!(whole.fits(&image) && !changed.fits(&image));
+        }
+    }
+    assert_eq!(cache.usage().unwrap().entries, programs.len() + 2);
 }
 
 #[test]

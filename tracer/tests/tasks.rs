@@ -27,6 +27,7 @@ use xtask::matrix::{Flavour, Matrix, NEWEST};
 
 fn run(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_tracer"))
+        .env("TRACER_CACHE_DIR", "")
         .arg("tasks")
         .args(arguments)
         .stdin(Stdio::null())
@@ -344,6 +345,7 @@ fn without_the_right_to_read_memory_that_is_said() {
             "--bounding-set=-all",
         ])
         .arg(&program)
+        .env("TRACER_CACHE_DIR", "")
         .args(["tasks", &child.id().to_string()])
         .output()
         .unwrap();

@@ -14,6 +14,7 @@ use crate::{
         probes::{Attach, Group, PROBES},
     },
     record::{ProbeMeta, ProbeStatus},
+    runtime::cache::Cache,
     target::{process, sys},
 };
 
@@ -40,6 +41,7 @@ struct Diagnosis {
     tool: Tool,
     kernel: Vec<Check>,
     privileges: Vec<Check>,
+    cache: Check,
     probes: Vec<ProbeCheck>,
     target: Vec<Check>,
     #[serde(skip)]
@@ -86,6 +88,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     } else {
         None
     };
+    let cache = Cache::of_environment();
     let mut diagnosis = Diagnosis {
         schema: "tracer.doctor/1",
         tool: Tool {
@@ -94,11 +97,12 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         },
         kernel: kernel_checks(&arguments.btf),
         privileges: privilege_checks(),
+        cache: cache_check(&cache),
         probes: Vec::new(),
         target: found
             .iter()
             .flat_map(|found| &found.pids)
-            .flat_map(|&pid| [target_check(pid), runtime_check(pid)])
+            .flat_map(|&pid| [target_check(pid), runtime_check(pid, &cache)])
             .collect(),
         verdict: None,
     };
@@ -160,9 +164,30 @@ fn privilege_checks() -> Vec<Check> {
     checks
 }
 
+/// Where what takes long to recognise is kept.
+fn cache_check(cache: &Cache) -> Check {
+    let (what, detail) = match cache.usage() {
+        Ok(usage) => {
+            let detail = format!(
+                "of programs that take long to recognise: {} kept, {}",
+                usage.entries,
+                crate::human::bytes(usage.bytes)
+            );
+            (usage.place.display().to_string(), detail)
+        }
+        Err(why) => ("not used".to_owned(), why),
+    };
+    Check {
+        what,
+        ok: true,
+        detail,
+        remedy: String::new(),
+    }
+}
+
 /// Which runtime the target has, and so which probes at its functions there will be.
-fn runtime_check(pid: Pid) -> Check {
-    let found = crate::runtime::find(pid);
+fn runtime_check(pid: Pid, cache: &Cache) -> Check {
+    let found = crate::runtime::find(pid, cache);
     let detail = match found.mapped.first().map(|mapped| &mapped.tokio) {
         Some(tokio) => {
             let version = tokio.version.as_deref().unwrap_or("of unknown version");
@@ -294,6 +319,7 @@ impl Diagnosis {
         };
         section("KERNEL", &self.kernel);
         section("PRIVILEGES", &self.privileges);
+        section("CACHE", std::slice::from_ref(&self.cache));
         section("TARGET", &self.target);
         let _ = writeln!(out, "PROBES (built with {})", self.tool.kernel_object);
         for probe in &self.probes {

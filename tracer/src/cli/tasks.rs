@@ -8,6 +8,7 @@ use super::{Failure, target::Target};
 use crate::{
     dump::{self, Detail},
     report::dump as shown,
+    runtime::cache::Cache,
 };
 
 #[derive(Debug, Args)]
@@ -55,10 +56,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         return Err(Failure::Usage("no target: give a pid or a name, -p PID or -n NAME").into());
     }
     let found = target.find(|| Ok(crate::pipeline::launch::Output::Inherit))?;
+    let cache = Cache::of_environment();
     let dumps = found
         .pids
         .iter()
-        .map(|&pid| dump::look(pid, arguments.tree))
+        .map(|&pid| dump::look(pid, arguments.tree, &cache))
         .collect::<Result<Vec<_>, _>>()?;
     if arguments.json {
         return super::print_with(|out| {

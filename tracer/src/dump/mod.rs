@@ -11,6 +11,7 @@ use tracer_common::{Nanos, Pid, Tid};
 use crate::{
     runtime::{
         self, Mapped,
+        cache::Cache,
         memory::ProcessMemory,
         tokio::{
             TaskType,
@@ -167,18 +168,19 @@ impl Dump {
     }
 }
 
-/// Looks at the tasks of `pid`; at where they wait too when `with_trees` says so.
+/// Looks at the tasks of `pid`; at where they wait too when `with_trees` says so. What files hold may be in `cache`.
 ///
 /// # Errors
 /// When the process has ended or its memory may not be read.
-pub fn look(pid: Pid, with_trees: bool) -> Result<Dump, DumpError> {
+pub fn look(pid: Pid, with_trees: bool, cache: &Cache) -> Result<Dump, DumpError> {
     let begun = sys::monotonic();
     let description = process::describe(pid).ok_or(DumpError::Gone(pid.0))?;
     let memory = ProcessMemory::of(pid).map_err(|source| refused(pid, source))?;
     let runtime::Found {
         mapped,
         files: looked_at,
-    } = runtime::find(pid);
+        from_cache: _,
+    } = runtime::find(pid, cache);
     let files: Vec<_> = mapped
         .iter()
         .map(|mapped| (&mapped.tokio, mapped.bias))

@@ -8,6 +8,7 @@ use std::{
 use tokio::sync::mpsc;
 
 use crate::{
+    runtime::cache::Cache,
     source::live::{Answer, Observer, Question},
     target::sys,
 };
@@ -53,7 +54,7 @@ impl Observing {
 }
 
 fn answer_all(questions: &Receiver<Question>, answers: &mpsc::UnboundedSender<Answer>) {
-    let mut observer = Observer::default();
+    let mut observer = Observer::new(Cache::of_environment());
     while let Ok(question) = questions.recv() {
         let was_large = matches!(question, Question::Find(_));
         if let Some(answer) = observer.answer(question)

@@ -261,6 +261,15 @@ impl<'data> Image<'data> {
         (at < segment.file_size).then(|| segment.file_offset.checked_add(at))?
     }
 
+    /// The address of the code that is at this place in the file, in bytes from its start.
+    #[must_use]
+    pub fn code_at(&self, file_offset: u64) -> Option<u64> {
+        let code = self.segments.iter().filter(|one| one.is_executable);
+        code.filter_map(|one| Some((one, file_offset.checked_sub(one.file_offset)?)))
+            .find(|(one, at)| *at < one.file_size)
+            .and_then(|(one, at)| one.address.checked_add(at))
+    }
+
     /// What is added to an address of the file to get the address in a process that has what is at `offset` in the
     /// file, in bytes, at `address`.
     #[must_use]

@@ -12,12 +12,13 @@ use crate::target::{
     sys::{self, MappedFile},
 };
 
+pub mod cache;
 pub mod dwarf;
 pub mod image;
 pub mod memory;
 pub mod tokio;
 
-use self::tokio::Tokio;
+use self::{cache::Cache, tokio::Tokio};
 use image::Image;
 
 /// A file of a process, with a runtime in it.
@@ -57,41 +58,49 @@ pub struct Found {
     pub mapped: Vec<Mapped>,
     /// Files with code that were looked at.
     pub files: u32,
+    /// How many of them were known from an earlier look.
+    pub from_cache: u32,
 }
 
-/// Looks at the files with code that `pid` has mapped.
+/// Looks at the files with code that `pid` has mapped, or up in `cache` what they hold.
 #[must_use]
-pub fn find(pid: Pid) -> Found {
+pub fn find(pid: Pid, cache: &Cache) -> Found {
     let root = mapping::root(pid);
     let mut seen = HashSet::new();
     let mappings = mapping::of(pid);
-    let mapped = mappings
+    let mut found = Found::default();
+    let files = mappings
         .iter()
         .filter(|mapping| mapping.executable && mapping.path.starts_with('/'))
         .filter(|mapping| seen.insert((mapping.device, mapping.inode)))
-        .filter_map(|mapping| look(pid, mapping, mapping::seen_from(&root, &mapping.path)))
-        .collect();
-    Found {
-        mapped,
-        files: u32::try_from(seen.len()).unwrap_or(u32::MAX),
+        .map(|mapping| (mapping, mapping::seen_from(&root, &mapping.path)));
+    for (mapping, path) in files {
+        found.files += 1;
+        found.look(pid, mapping, path, cache);
     }
+    found
 }
 
-fn look(pid: Pid, mapping: &Mapping, path: &str) -> Option<Mapped> {
-    let (file, _) = mapping::open(pid, mapping, path, true)?;
-    let content = sys::map_file(&own_path(&file)).ok()?;
-    let image = Image::parse(&content)?;
-    let bias = image.bias(mapping.start, mapping.offset)?;
-    let tokio = self::tokio::recognise(&image)?;
-    let build_id = image.build_id().unwrap_or_default().to_vec();
-    Some(Mapped {
-        path: path.to_owned(),
-        file,
-        bias,
-        build_id,
-        tokio,
-        content,
-    })
+impl Found {
+    fn look(&mut self, pid: Pid, mapping: &Mapping, path: &str, cache: &Cache) -> Option<()> {
+        let (file, _) = mapping::open(pid, mapping, path, true)?;
+        let content = sys::map_file(&own_path(&file)).ok()?;
+        let image = Image::parse(&content)?;
+        let bias = image.bias(mapping.start, mapping.offset)?;
+        let recognised = cache.recognise(&file, &image);
+        self.from_cache += u32::from(recognised.is_from_cache);
+        let tokio = recognised.tokio?;
+        let build_id = image.build_id().unwrap_or_default().to_vec();
+        self.mapped.push(Mapped {
+            path: path.to_owned(),
+            file,
+            bias,
+            build_id,
+            tokio,
+            content,
+        });
+        Some(())
+    }
 }
 
 fn own_path(file: &File) -> PathBuf {

@@ -112,6 +112,18 @@ pub fn missing_capabilities() -> Vec<Capability> {
         .collect()
 }
 
+/// True when this process can do what its user cannot, so that what the user says is not to be trusted with it: as
+/// a setuid program, or as one with capabilities that is not root's.
+#[must_use]
+pub fn is_raised() -> bool {
+    let (real, effective) = (rustix::process::getuid(), rustix::process::geteuid());
+    if effective.is_root() {
+        return !real.is_root();
+    }
+    let status = procfs::process::Process::myself().and_then(|own| own.status());
+    real != effective || status.map_or(true, |status| status.capeff != 0)
+}
+
 /// True when this process sees the host's own process numbers: the kernel side reports those.
 #[must_use]
 pub fn in_initial_pid_namespace() -> bool {

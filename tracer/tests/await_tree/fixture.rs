@@ -10,6 +10,7 @@ use std::{
 
 use tracer::runtime::{
     self, Mapped,
+    cache::Cache,
     memory::ProcessMemory,
     tokio::{
         Kind, Layout,
@@ -132,7 +133,10 @@ impl Running {
         let lines: Vec<String> = lines.take_while(|line| line != "ready").collect();
         Self {
             truth: truth(&lines),
-            tokio: runtime::find(Pid(child.id())).mapped.pop().unwrap(),
+            tokio: runtime::find(Pid(child.id()), &Cache::off())
+                .mapped
+                .pop()
+                .unwrap(),
             child,
         }
     }

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use tracer::{
     record::WaitsMeta,
+    runtime::cache::Cache,
     source::live::{Answer, Observer, Question},
 };
 
@@ -12,7 +13,7 @@ use super::fixture::{self, Running, program};
 /// Asks again and again until it was told of all of these types, by name.
 fn told(running: &Running, names: &[&str]) -> BTreeMap<String, WaitsMeta> {
     let pid = running.pid();
-    let mut observer = Observer::default();
+    let mut observer = Observer::new(Cache::off());
     let Some(Answer::Found(_, found)) = observer.answer(Question::Find(pid)) else {
         panic!("no answer")
     };

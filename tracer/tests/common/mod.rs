@@ -21,6 +21,7 @@ use tracer::{
     bpf,
     model::{Model, Snapshot},
     record::{CounterKey, CounterSample, Record, Sample},
+    runtime::cache::Cache,
     source::live::{Live, Observer, Options},
     target::sys,
 };
@@ -214,7 +215,7 @@ impl ByHand {
         let mut session = Self {
             live,
             records,
-            observer: Observer::default(),
+            observer: Observer::new(Cache::off()),
         };
         session.observe();
         session

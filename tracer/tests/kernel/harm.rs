@@ -5,7 +5,7 @@ use std::process::Command;
 
 use tracer::{
     bpf::{Kernel, Options, probes::Group},
-    runtime,
+    runtime::{self, cache::Cache},
     source::live,
     target::sys,
 };
@@ -46,7 +46,7 @@ fn probes_come_and_go_under_load() {
     };
     let mut workload = workload();
     let pid = workload.pid();
-    let found = runtime::find(pid);
+    let found = runtime::find(pid, &Cache::off());
     let mut kernel = Kernel::load(&Options::default()).unwrap();
     let target = Target {
         since: sys::monotonic(),
@@ -95,6 +95,7 @@ fn an_agent_that_is_killed_leaves_nothing_behind() {
     for _ in 0..KILLS {
         storm(&mut workload);
         let mut agent = Command::new(env!("CARGO_BIN_EXE_tracer"))
+            .env("TRACER_CACHE_DIR", "")
             .args([
                 "report",
                 "-q",

@@ -4,6 +4,8 @@
 //! The anchor is the table of functions that tokio makes for every task type (`tokio::runtime::task::raw::Vtable`):
 //! it is in read-only data, stripped or not, and every live task points at its own.
 
+use serde::{Deserialize, Serialize};
+
 use super::image::Image;
 
 mod code;
@@ -24,7 +26,7 @@ mod version;
 pub const WORKER: &str = "[blocking] tokio worker";
 
 /// How the parts of a task lie, from its header on, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Layout {
     /// Where the header holds the address of the vtable: 16 from tokio 1.21 on, 32 before.
     pub vtable: u64,
@@ -33,7 +35,7 @@ pub struct Layout {
 }
 
 /// What spawned tasks of a type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Kind {
     /// `spawn`, `spawn_local`, `JoinSet::spawn`: a future.
     Async,
@@ -42,7 +44,7 @@ pub enum Kind {
 }
 
 /// Where a type's future was written.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Source {
     /// As the compiler wrote it: relative to the package that was built, or absolute.
     pub file: String,
@@ -51,7 +53,7 @@ pub struct Source {
 }
 
 /// An instruction to probe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ProbePoint {
     /// Where it is in the file, in bytes from its start.
     pub file_offset: u64,
@@ -60,7 +62,7 @@ pub struct ProbePoint {
 }
 
 /// A task type: one vtable.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskType {
     /// Address of its vtable as the file was linked.
     pub vtable: u64,
@@ -84,7 +86,7 @@ pub struct TaskType {
 }
 
 /// Where every wake of a task passes, by value and by reference.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WakeProbe {
     /// The instruction.
     pub point: ProbePoint,
@@ -94,7 +96,7 @@ pub struct WakeProbe {
 }
 
 /// What is known about tokio in one file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tokio {
     /// Its version where the file tells, as `1.44.2`.
     pub version: Option<String>,
@@ -112,6 +114,15 @@ pub struct Tokio {
     pub current_task: Vec<i64>,
     /// What this file cannot give and why, one line each.
     pub notes: Vec<String>,
+}
+
+impl Tokio {
+    /// True when every probe is where this image has an instruction of the kind it says, those at functions where one
+    /// begins. A probe elsewhere would break the program.
+    #[must_use]
+    pub fn fits(&self, image: &Image) -> bool {
+        probe::fit(&code::Code::new(image), self)
+    }
 }
 
 /// What is known about tokio in a file; `None` when there is none. A program may have it and no types, and then a note

@@ -9,7 +9,7 @@ use iced_x86::{
     FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register,
 };
 
-use super::{ProbePoint, WakeProbe, code::Code, coroutine::is_copy, scan::Vtable};
+use super::{ProbePoint, Tokio, WakeProbe, code::Code, coroutine::is_copy, scan::Vtable};
 
 /// Calls from `poll` to where a waker is made: none when all is inlined, eight in a debug build.
 const DEPTH: usize = 8;
@@ -69,6 +69,38 @@ fn is_loop(instruction: &Instruction) -> bool {
             | Mnemonic::Jecxz
             | Mnemonic::Jcxz
     )
+}
+
+/// True when every probe can be put where it is said to be.
+pub(super) fn fit(code: &Code, tokio: &Tokio) -> bool {
+    let begins = |address| {
+        let function = code.image.function(address);
+        function.is_some_and(|function| function.start == address)
+    };
+    let polls = tokio.types.iter().all(|of_type| {
+        // The return of `poll` is probed too: then the word on top of the stack has to be where it returns to.
+        begins(of_type.poll) && entry(code, of_type.poll) == Some(of_type.poll_probe)
+    });
+    let others = tokio.wakes.iter().chain(&tokio.spawns);
+    polls
+        && others
+            .map(|probe| probe.point)
+            .all(|point| is_instruction(code, point))
+}
+
+/// True when decoding from the function's beginning on comes to this instruction.
+fn is_instruction(code: &Code, point: ProbePoint) -> bool {
+    let address = code.image.code_at(point.file_offset);
+    let Some((address, function)) =
+        address.and_then(|address| Some((address, code.image.function(address)?)))
+    else {
+        return false;
+    };
+    code.decode(function)
+        .find(|instruction| instruction.ip() >= address)
+        .is_some_and(|found| {
+            found.ip() == address && is_emulated(code, &found) == point.is_emulated
+        })
 }
 
 /// The address of the table of functions in every waker of a task: `clone`, `wake`, `wake_by_ref`, `drop`.

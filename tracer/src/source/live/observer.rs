@@ -7,7 +7,7 @@ use tracer_common::{Nanos, Pid};
 use crate::{
     dump::Waits,
     record::WaitsMeta,
-    runtime::{self, Mapped, memory::ProcessMemory, tokio::live},
+    runtime::{self, Mapped, cache::Cache, memory::ProcessMemory, tokio::live},
     target::sys,
 };
 
@@ -85,8 +85,8 @@ const WAITS: Nanos = Nanos(20_000_000);
 const PATIENCE: u64 = 100;
 
 /// Answers questions. Belongs to one thread.
-#[derive(Default)]
 pub struct Observer {
+    cache: Cache,
     processes: BTreeMap<Pid, Process>,
 }
 
@@ -99,15 +99,28 @@ struct Process {
 }
 
 impl Observer {
+    /// Looks up in `cache` what files hold.
+    #[must_use]
+    pub fn new(cache: Cache) -> Self {
+        Self {
+            cache,
+            processes: BTreeMap::new(),
+        }
+    }
+
     /// Answers a question, if it has an answer.
     pub fn answer(&mut self, question: Question) -> Option<Answer> {
         match question {
             Question::Find(pid) => {
                 let begun = sys::monotonic();
-                let runtime::Found { mapped, files } = runtime::find(pid);
+                let runtime::Found {
+                    mapped,
+                    files,
+                    from_cache,
+                } = runtime::find(pid, &self.cache);
                 let took = sys::monotonic().since(begun).unwrap_or_default();
                 log::info!(
-                    "process {}: {} files with tokio, recognised in {:?}",
+                    "process {}: {} files with tokio, recognised in {:?} ({from_cache} of {files} from the cache)",
                     pid.0,
                     mapped.len(),
                     Duration::from_nanos(took.0)
