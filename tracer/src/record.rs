@@ -174,6 +174,8 @@ pub struct ProbesSample {
     pub target_time: Nanos,
     /// When polls of tasks were first watched; 0 when they never were.
     pub polls_first: Nanos,
+    /// When the probes at functions were taken off for good; 0 while they are not.
+    pub polls_last: Nanos,
     /// Time during which polls of tasks were watched.
     pub polls_on: Nanos,
     /// Time during which wakes of tasks were watched.

@@ -46,17 +46,20 @@ struct Place {
 
 enum Link {
     /// To all of its instructions.
-    Multi(#[expect(dead_code, reason = "held, not used")] OwnedFd),
+    Multi(OwnedFd),
     /// One for each of them.
-    Single(#[expect(dead_code, reason = "held, not used")] Vec<UProbeLink>),
+    Single(Vec<UProbeLink>),
 }
+
+/// Into so many parts single links are divided to be closed side by side.
+const PARTS: usize = 16;
 
 /// A link that is no longer wanted. Dropping it takes the probes off within a millisecond or so, but then waits tens of
 /// milliseconds in the kernel until no CPU runs their program. One after the other, the last of four links would trap its
 /// target for a tenth of a second more: whoever has threads drops each on one of its own. Until all are dropped, nothing
 /// can be attached again: for a moment each event would be counted twice.
 pub struct Detached {
-    _link: Link,
+    _links: Vec<Box<dyn Send>>,
     _closing: Arc<()>,
 }
 
@@ -175,10 +178,22 @@ impl AtFunctions {
     }
 
     fn give_up(&mut self, link: Link) {
-        self.detached.push(Detached {
-            _link: link,
+        let mut parts: Vec<Vec<Box<dyn Send>>> = Vec::new();
+        parts.resize_with(PARTS, Vec::new);
+        match link {
+            Link::Multi(link) => parts[0].push(Box::new(link)),
+            Link::Single(links) => {
+                for (link, part) in links.into_iter().zip((0..PARTS).cycle()) {
+                    parts[part].push(Box::new(link));
+                }
+            }
+        }
+        parts.retain(|links| !links.is_empty());
+        let detached = parts.into_iter().map(|links| Detached {
+            _links: links,
             _closing: self.closing.clone(),
         });
+        self.detached.extend(detached);
     }
 
     /// A program for links of many instructions.

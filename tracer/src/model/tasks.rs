@@ -248,7 +248,10 @@ impl Tasks {
     }
 
     pub(super) fn probes(&mut self, sample: &ProbesSample) {
-        self.last = sample.at;
+        self.last = match sample.polls_last {
+            Nanos(0) => sample.at,
+            last => last,
+        };
         self.first_on = sample.polls_first;
         self.on = [sample.polls_on, sample.wakes_on];
     }

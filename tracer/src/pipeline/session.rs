@@ -297,12 +297,12 @@ async fn run(
     records.clear();
     live.unwatch();
     close(&mut closing, live.detached());
-    closing.join_all().await;
     let unnamed = live.finish(&mut records);
     log::info!(
         "detached and read the last counters in {:?}",
         told.elapsed()
     );
+    closing.join_all().await;
     symbols.ask(unnamed);
     // The last tick is the end of what was measured, so names go before it.
     let names = symbols.rest().await;

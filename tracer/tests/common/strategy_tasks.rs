@@ -92,15 +92,18 @@ pub(super) fn samples() -> BoxedStrategy<Sample> {
             },
         );
     let on = || prop_oneof![(0..1_000u64).prop_map(Nanos), nanos()];
-    let probes = (nanos(), on(), on(), on()).prop_map(|(at, polls_first, polls_on, wakes_on)| {
-        Sample::Probes(ProbesSample {
-            at,
-            polls_first,
-            polls_on,
-            wakes_on,
-            ..ProbesSample::default()
-        })
-    });
+    let probes = (nanos(), on(), on(), on(), on()).prop_map(
+        |(at, polls_first, polls_last, polls_on, wakes_on)| {
+            Sample::Probes(ProbesSample {
+                at,
+                polls_first,
+                polls_last,
+                polls_on,
+                wakes_on,
+                ..ProbesSample::default()
+            })
+        },
+    );
     prop_oneof![alive, task, probes].boxed()
 }
 

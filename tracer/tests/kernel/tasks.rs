@@ -1,6 +1,9 @@
 //! Tokio tasks: polls, ends, times and wakes by type, against a program that counts its own.
 
-use std::process::Command;
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Child, Command, Stdio},
+};
 
 use serde_json::Value;
 use tracer::{
@@ -387,6 +390,53 @@ fn without_a_probe_in_the_target_time_is_charged_to_tasks() {
         "{:?}",
         writers.off
     );
+}
+
+/// A session takes the probes off before it reads the last numbers, and closes their links side by side: the time that
+/// takes is not time in which polls went unseen.
+#[test]
+fn the_end_of_a_session_makes_no_estimate_of_a_count() {
+    let Some(_kernel) = kernel_test("the_end_of_a_session_makes_no_estimate_of_a_count") else {
+        return;
+    };
+    let mut workload = newest();
+    let pid = workload.pid().0.to_string();
+    let tracer = Command::new(env!("CARGO_BIN_EXE_tracer"))
+        .args(["report", "--json", "-d", "1h", "--max-overhead", "none"])
+        .args(["-p", &pid, "-v"])
+        .env("TRACER_CACHE_DIR", "")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut tracer = Ended(tracer);
+    let mut lines = BufReader::new(tracer.0.stderr.take().unwrap()).lines();
+    let ready = lines.find(|line| line.as_ref().unwrap().contains("ready to be watched"));
+    assert!(ready.is_some());
+    workload.ask("go 20");
+    let truth = workload.ask("truth");
+    rustix::process::kill_process(
+        rustix::process::Pid::from_child(&tracer.0),
+        rustix::process::Signal::INT,
+    )
+    .unwrap();
+    let report: Value = serde_json::from_reader(tracer.0.stdout.take().unwrap()).unwrap();
+    assert!(lines.all(|line| line.is_ok()));
+    let tasks = report["tasks"].as_array().unwrap();
+    let plain = tasks.iter().find(|of| of["type"] == "plain").unwrap();
+    let told = kind(&truth, "plain");
+    for count in ["spawned", "completed", "polls"] {
+        assert_eq!(plain[count], told[count], "{count}: {plain}");
+    }
+}
+
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 #[test]

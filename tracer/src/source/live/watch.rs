@@ -27,7 +27,8 @@ pub(super) struct Watch {
     /// When the one that goes on is to end.
     until: Option<Nanos>,
     check_at: Option<Nanos>,
-    has_ended: bool,
+    /// When all was taken off for good.
+    ended: Option<Nanos>,
     interval: Nanos,
     /// What was seen, for how long was watched, and what CPU time the targets had used, when the last tick ended.
     at_tick: Seen,
@@ -78,7 +79,7 @@ impl Watch {
             next: None,
             until: None,
             check_at: None,
-            has_ended: false,
+            ended: None,
             interval,
             at_tick: Seen::default(),
             on_at_tick: Nanos(0),
@@ -141,7 +142,7 @@ impl Watch {
         out: &mut Vec<Record>,
     ) {
         self.count(kernel);
-        if self.first_on.is_none() || self.has_ended {
+        if self.first_on.is_none() || self.ended.is_some() {
             self.cpu_at_tick = on_cpu;
             return;
         }
@@ -233,8 +234,9 @@ impl Watch {
 
     /// Takes all probes at functions off, for good.
     pub(super) fn end(&mut self, kernel: &mut Kernel) {
+        let now = sys::monotonic();
         self.follow(kernel, Plan::Off);
-        self.has_ended = true;
+        self.ended.get_or_insert(now);
     }
 
     /// Begins and ends bursts, and ends what costs much more than was expected.
@@ -297,6 +299,7 @@ impl Watch {
             on.total(sample.at)
         };
         sample.polls_first = self.first_on.unwrap_or_default();
+        sample.polls_last = self.ended.unwrap_or_default();
         (sample.polls_on, sample.wakes_on) = (on(Group::Task), on(Group::Wake));
     }
 }

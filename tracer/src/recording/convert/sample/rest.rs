@@ -58,6 +58,7 @@ impl Columns {
         columns.runs.push(sample.runs);
         columns.target_time.push(sample.target_time.0);
         columns.polls_first.push(sample.polls_first.0);
+        columns.polls_last.push(sample.polls_last.0);
         columns.polls_on.push(sample.polls_on.0);
         columns.wakes_on.push(sample.wakes_on.0);
     }
@@ -147,6 +148,7 @@ pub(super) struct ProbesRows<'a> {
     runs: Column<'a, u64>,
     target_time: Column<'a, u64>,
     polls_first: Later<'a, u64>,
+    polls_last: Later<'a, u64>,
     polls_on: Later<'a, u64>,
     wakes_on: Later<'a, u64>,
 }
@@ -159,6 +161,7 @@ impl<'a> ProbesRows<'a> {
             runs: Column::new(&columns.runs),
             target_time: Column::new(&columns.target_time),
             polls_first: Later::new(&columns.polls_first),
+            polls_last: Later::new(&columns.polls_last),
             polls_on: Later::new(&columns.polls_on),
             wakes_on: Later::new(&columns.wakes_on),
         }
@@ -171,6 +174,7 @@ impl<'a> ProbesRows<'a> {
             runs: self.runs.next()?,
             target_time: Nanos(self.target_time.next()?),
             polls_first: Nanos(self.polls_first.next()?),
+            polls_last: Nanos(self.polls_last.next()?),
             polls_on: Nanos(self.polls_on.next()?),
             wakes_on: Nanos(self.wakes_on.next()?),
         })
