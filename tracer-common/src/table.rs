@@ -499,6 +499,11 @@ plain! {
         blocking: u64,
         /// Time in them, in nanoseconds.
         blocking_busy: u64,
+        /// Times it parked: see [`crate::task::Running::leave_cpu`].
+        parks: u64,
+        /// Those of the polls of futures whose task another thread that polls futures had queued, as far as wakes are
+        /// watched.
+        moved: u64,
     }
 }
 

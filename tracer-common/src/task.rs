@@ -7,7 +7,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
-    id::{Nanos, Pid},
+    id::{Nanos, Pid, Tid},
     table::plain,
     thread::{State, ThreadTimes},
 };
@@ -233,17 +233,19 @@ pub struct TaskRow {
     /// When its last poll ended; 0 when none was seen.
     pub polled: Nanos,
     /// Why it is queued: one of [`queued`].
-    pub why: u64,
+    pub why: u32,
+    /// The thread in whose queue a wake put it, or that polls it and queues it again; 0 when that was not seen.
+    pub by: Tid,
 }
 
 /// Why a task is queued.
 pub mod queued {
     /// It was woken while it was idle.
-    pub const WOKEN: u64 = 0;
+    pub const WOKEN: u32 = 0;
     /// It was woken during its last poll.
-    pub const RESCHEDULED: u64 = 1;
+    pub const RESCHEDULED: u32 = 1;
     /// It was handed to the blocking pool, and not polled yet.
-    pub const SPAWNED: u64 = 2;
+    pub const SPAWNED: u32 = 2;
 }
 
 impl TaskRow {
@@ -318,7 +320,10 @@ pub struct Frame {
     /// 1 when the task was aborted before: this poll drops it.
     pub is_cancelled: u16,
     /// 1 when the type runs on the blocking pool.
-    pub is_blocking: u32,
+    pub is_blocking: u16,
+    /// 1 once there was another poll inside of it: what runs on the blocking pool then is a worker's loop, or a
+    /// `block_on`.
+    pub has_polled: u16,
     /// The thread's time off the CPU before, in the parts of [`off_parts`]; set when it first leaves in this poll,
     /// until when nothing is added to any of them.
     pub off_before: [u64; OFF_PARTS],
@@ -367,6 +372,10 @@ impl Running {
                 self.depth -= 1;
             }
         }
+        let around = core::hint::black_box(self.depth.wrapping_sub(1) as usize);
+        if around < DEPTH {
+            self.frames[around].has_polled = 1;
+        }
         let index = core::hint::black_box(self.depth as usize);
         if index >= DEPTH {
             return false;
@@ -393,15 +402,24 @@ impl Running {
         found
     }
 
-    /// The thread leaves its CPU for the first time, or again: these are its times before.
+    /// The thread leaves its CPU for the first time, or again, for this state: these are its times before. True when it
+    /// parks: it goes to sleep at a futex or in epoll while it is in no poll that began at `since` or later. A worker's
+    /// own loop, and a closure that blocks on a future, may go on around that.
     #[inline(always)]
-    pub fn leave_cpu(&mut self, times: &ThreadTimes) {
+    pub fn leave_cpu(&mut self, times: &ThreadTimes, state: State, since: Nanos) -> bool {
+        let mut is_polling = false;
         for (index, frame) in self.frames.iter_mut().enumerate() {
-            if (index as u64) < self.depth && frame.has_left == 0 {
+            if index as u64 >= self.depth {
+                continue;
+            }
+            let is_loop = frame.is_blocking != 0 && frame.has_polled != 0;
+            is_polling |= !is_loop && frame.since.0 >= since.0;
+            if frame.has_left == 0 {
                 frame.has_left = 1;
                 frame.off_before = off_parts(times);
             }
         }
+        !is_polling && (state == State::FUTEX || state == State::EPOLL)
     }
 }
 
@@ -476,11 +494,37 @@ mod tests {
         assert!(running.enter(&poll(0x9000, 1), Nanos(0)));
         let mut times = ThreadTimes::default();
         times.in_state[State::FUTEX.0 as usize] = 7;
-        running.leave_cpu(&times);
+        assert!(!running.leave_cpu(&times, State::FUTEX, Nanos(0)));
         times.in_state[State::FUTEX.0 as usize] = 99;
-        running.leave_cpu(&times);
+        assert!(!running.leave_cpu(&times, State::FUTEX, Nanos(0)));
         assert_eq!(running.frames[0].off_before, [0, 7, 0, 0, 0]);
         assert_eq!(running.frames[1].has_left, 0);
+    }
+
+    #[test]
+    fn a_thread_parks_outside_of_its_polls() {
+        let mut running = Running::default();
+        let parks = |running: &mut Running, state, since| {
+            running.leave_cpu(&ThreadTimes::default(), state, Nanos(since))
+        };
+        assert!(parks(&mut running, State::EPOLL, 1));
+        assert!(parks(&mut running, State::FUTEX, 1));
+        assert!(!parks(&mut running, State::PREEMPTED, 1));
+        assert!(!parks(&mut running, State::PAGE_FAULT, 1));
+        let closure = Frame {
+            is_blocking: 1,
+            ..poll(0x9000, 2)
+        };
+        assert!(running.enter(&closure, Nanos(1)));
+        assert!(!parks(&mut running, State::FUTEX, 1), "in a closure");
+        assert!(running.enter(&poll(0x8000, 3), Nanos(1)));
+        assert!(!parks(&mut running, State::FUTEX, 1), "in a poll");
+        assert!(running.leave(0x8008).is_some());
+        assert!(parks(&mut running, State::FUTEX, 1), "it is a loop");
+        assert!(running.leave(0x9008).is_some());
+        assert!(running.enter(&poll(0x9000, 4), Nanos(1)));
+        let later = parks(&mut running, State::FUTEX, 5);
+        assert!(later, "its end was not seen");
     }
 
     #[test]

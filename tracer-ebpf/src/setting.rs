@@ -64,12 +64,16 @@ pub(crate) fn has_task_places() -> bool {
         .is_some_and(|control| control.task_places != 0)
 }
 
+/// Since when wakes are watched without a gap; 0: they are not watched.
+#[inline(always)]
+pub(crate) fn wakes_since() -> Nanos {
+    Nanos(CONTROL.get(0).map_or(0, |control| control.wakes_since))
+}
+
 /// True while wakes are watched.
 #[inline(always)]
 pub(crate) fn wakes_are_watched() -> bool {
-    CONTROL
-        .get(0)
-        .is_some_and(|control| control.wakes_since != 0)
+    wakes_since().0 != 0
 }
 
 /// Since when polls are watched without a gap: one that began before may have ended unseen. 0: they are not watched.

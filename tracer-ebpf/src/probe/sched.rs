@@ -62,7 +62,7 @@ fn switched_out(
     let (pid, tid) = emit::current();
     let row = count::thread(pid, tid)?;
     let state = leave(row, preempted, task_state);
-    tokio::leave_cpu(tid, row);
+    tokio::leave_cpu(tid, row, state);
     apply(row, Edge::SwitchOut(state), at);
     if state != State::DEAD {
         if state.is_blocked() && state != State::EPOLL {

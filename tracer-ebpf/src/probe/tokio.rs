@@ -24,7 +24,7 @@ use tracer_common::{
 use super::now;
 use crate::{
     count, emit,
-    setting::{has_task_places, polls_since, setting, wakes_are_watched},
+    setting::{has_task_places, polls_since, setting, wakes_are_watched, wakes_since},
     shared::{Rows, add, record, zeros},
     stack,
     task::Task,
@@ -102,19 +102,20 @@ fn begun(ctx: &ProbeContext) -> Option<()> {
         stack_pointer,
         has_left: 0,
         is_cancelled: u16::from(header.state & state::CANCELLED != 0),
-        is_blocking: u32::from(cookie.is_blocking()),
+        is_blocking: u16::from(cookie.is_blocking()),
+        has_polled: 0,
         off_before: [0; OFF_PARTS],
     };
     if !running_or_new(tid)?.enter(&frame, polls_since()) {
         count::lost(LossReason::POLLS_TOO_DEEP);
         return None;
     }
-    polled(pid, address, &header, at)
+    polled(pid, tid, address, &header, at)
 }
 
 /// Counts a poll, and the times since the one before.
 #[inline(never)]
-fn polled(pid: Pid, address: u64, header: &Header, at: Nanos) -> Option<()> {
+fn polled(pid: Pid, tid: Tid, address: u64, header: &Header, at: Nanos) -> Option<()> {
     let row = type_row(pid, header.vtable)?;
     // SAFETY: a row of a map.
     unsafe { add(&raw mut (*row).polls, 1) }
@@ -130,6 +131,7 @@ fn polled(pid: Pid, address: u64, header: &Header, at: Nanos) -> Option<()> {
             id: header.id,
             vtable: header.vtable,
             first: at,
+            by: tid,
             ..TaskRow::default()
         };
         if TASKS.insert(key, task, 0).is_err() {
@@ -137,8 +139,9 @@ fn polled(pid: Pid, address: u64, header: &Header, at: Nanos) -> Option<()> {
         }
         return None;
     };
-    let (since_queued, polled) = (task.queued, task.polled);
+    let (since_queued, polled, by) = (task.queued, task.polled, task.by);
     task.queued = Nanos(0);
+    task.by = tid;
     // What was noted before the probes were off for a while says nothing any more.
     let since = polls_since();
     if since_queued.0 == 0 || since_queued.0 < since.0 {
@@ -153,11 +156,51 @@ fn polled(pid: Pid, address: u64, header: &Header, at: Nanos) -> Option<()> {
         }
     }
     task.why = queued::WOKEN;
+    if by != tid && by.0 != 0 {
+        let _ = moved(pid, tid, by, since_queued);
+    }
     time(pid, header.vtable, TaskTime::SCHEDULED, since_queued, at);
     if polled.0 >= since.0 && since_queued.0 > polled.0 {
         time(pid, header.vtable, TaskTime::IDLE, polled, since_queued);
     }
     Some(())
+}
+
+/// Counts a poll of a task that the thread `by` had queued: stolen from there, or taken from a queue that workers
+/// share. A thread that polls no futures has no queue that anything could be taken from.
+#[inline(never)]
+fn moved(pid: Pid, tid: Tid, by: Tid, since_queued: Nanos) -> Option<()> {
+    let wakes_since = wakes_since();
+    if wakes_since.0 == 0 || since_queued.0 < wakes_since.0 {
+        return None;
+    }
+    let from = Pollers::rows().get_ptr(PollerKey { pid, tid: by })?;
+    // SAFETY: a row of a map.
+    if unsafe { (*from).polls } == 0 {
+        return None;
+    }
+    let running = running(tid)?;
+    let index = core::hint::black_box(running.depth.wrapping_sub(1) as usize);
+    if index >= running.frames.len()
+        || running.frames[index].is_blocking != 0
+        || !is_outer(running, index)
+    {
+        return None;
+    }
+    let row = Pollers::row(&PollerKey { pid, tid })?;
+    // SAFETY: a row of a map.
+    unsafe { add(&raw mut (*row).moved, 1) }
+    Some(())
+}
+
+/// False for a poll inside another of its kind, which is not counted twice.
+#[inline(always)]
+fn is_outer(running: &Running, index: usize) -> bool {
+    let outer = core::hint::black_box(index.wrapping_sub(1));
+    if index >= running.frames.len() || outer >= running.frames.len() {
+        return true;
+    }
+    running.frames[outer].is_blocking != running.frames[index].is_blocking
 }
 
 #[inline(always)]
@@ -171,6 +214,7 @@ fn ended(ctx: &RetProbeContext) -> Option<()> {
     if index >= running.frames.len() {
         return None;
     }
+    let is_outer = is_outer(running, index);
     let frame = &running.frames[index];
     let since = polls_since();
     if since.0 == 0 || frame.since.0 < since.0 {
@@ -178,10 +222,6 @@ fn ended(ctx: &RetProbeContext) -> Option<()> {
     }
     let header = header(frame.header, cookie(ctx));
     time(pid, frame.vtable, TaskTime::BUSY, frame.since, at);
-    let is_outer = index == 0 || {
-        let outer = core::hint::black_box(index - 1);
-        outer < running.frames.len() && running.frames[outer].is_blocking != frame.is_blocking
-    };
     if is_outer {
         let _ = count_poller(pid, tid, frame, at);
     }
@@ -317,6 +357,7 @@ fn spawned(ctx: &ProbeContext) -> Option<()> {
         queued: at,
         polled: Nanos(0),
         why: queued::SPAWNED,
+        by: Tid(0),
     };
     if TASKS.insert(key, task, 0).is_err() {
         count::lost(LossReason::TASK_TABLE_FULL);
@@ -345,7 +386,7 @@ fn woken(ctx: &ProbeContext) -> Option<()> {
         // SAFETY: a row of a map.
         unsafe { add(&raw mut (*row).redundant_wakes, 1) }
     } else {
-        queue(pid, address, &header, at);
+        queue(pid, tid, address, &header, at);
     }
     if top.is_some_and(|top| top.header == address) {
         // SAFETY: a row of a map.
@@ -364,7 +405,7 @@ fn woken(ctx: &ProbeContext) -> Option<()> {
 
 /// A task was woken that was idle, or is polled: then it is queued when that poll ends.
 #[inline(never)]
-fn queue(pid: Pid, address: u64, header: &Header, at: Nanos) {
+fn queue(pid: Pid, tid: Tid, address: u64, header: &Header, at: Nanos) {
     let key = TaskKey {
         header: address,
         pid,
@@ -378,6 +419,10 @@ fn queue(pid: Pid, address: u64, header: &Header, at: Nanos) {
     if let Some(task) = task(&key).filter(|task| task.is(header)) {
         task.queued = at;
         task.why = why;
+        // Otherwise who polls it queues it.
+        if why == queued::WOKEN {
+            task.by = tid;
+        }
         return;
     }
     // Its first poll was not seen, so it was there before the probes.
@@ -386,6 +431,7 @@ fn queue(pid: Pid, address: u64, header: &Header, at: Nanos) {
         vtable: header.vtable,
         queued: at,
         why,
+        by: if why == queued::WOKEN { tid } else { Tid(0) },
         ..TaskRow::default()
     };
     if TASKS.insert(key, task, 0).is_err() {
@@ -393,20 +439,33 @@ fn queue(pid: Pid, address: u64, header: &Header, at: Nanos) {
     }
 }
 
-/// The thread leaves its CPU: the polls it is in note its times so far.
+/// The thread leaves its CPU for this state: the polls it is in note its times so far, and outside of them it parks.
 #[inline(always)]
-pub(super) fn leave_cpu(tid: Tid, row: &mut ThreadRow) {
+pub(super) fn leave_cpu(tid: Tid, row: &mut ThreadRow, state: State) {
     row.task_type = 0;
-    if polls_since().0 != 0
+    let since = polls_since();
+    if since.0 != 0
         && let Some(running) = running(tid)
-        && running.depth > 0
     {
-        running.leave_cpu(&row.times);
-        return;
+        if running.leave_cpu(&row.times, state, since) {
+            let _ = parked(row.pid, tid);
+        }
+        if running.depth > 0 {
+            return;
+        }
     }
     if let Some((_, vtable)) = current(row.pid) {
         row.task_type = vtable;
     }
+}
+
+/// Not a part of its caller: see `count::meet`.
+#[inline(never)]
+fn parked(pid: Pid, tid: Tid) -> Option<()> {
+    let row = Pollers::row(&PollerKey { pid, tid })?;
+    // SAFETY: a row of a map.
+    unsafe { add(&raw mut (*row).parks, 1) }
+    Some(())
 }
 
 /// A thread was in `state` for so long: charged to the task it ran, unless that is done when its poll returns.

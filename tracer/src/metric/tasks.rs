@@ -240,6 +240,16 @@ pub(super) const METRICS: &[&[Metric]] = &[
             "share of its time in polls and closures since polls are watched",
         ),
         row(
+            "workers[].parks",
+            "count",
+            "times it went to sleep outside of them, at a futex or in epoll: parks that did not sleep are none",
+        ),
+        row(
+            "workers[].moved",
+            "count",
+            "polls of a task that another thread which polls had woken: stolen, or from a shared queue; a task's first poll is none",
+        ),
+        row(
             "pools[].size",
             "count",
             "threads of the process that ran closures, of any type",

@@ -364,7 +364,7 @@ impl Sum for TaskWakeRow {
 
 impl Sum for PollerRow {
     fn add(&mut self, other: &Self) {
-        add_fields!(self, other, polls busy blocking blocking_busy);
+        add_fields!(self, other, polls busy blocking blocking_busy parks moved);
     }
 
     fn headline(&self) -> [u64; 2] {

@@ -302,7 +302,7 @@ impl Model {
         let recent = self.threads.close();
         let syscalls = self.syscalls.close();
         self.tables.close();
-        self.tasks.close(&self.tables.task_types, at, length);
+        self.tasks.close(&self.tables, at, length);
         self.target_cpu.total = self
             .target_cpu
             .total

@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, VecDeque};
 use tracer_common::{
     EventHeader, Nanos, Pid, StackId, Tid,
     event::{CpuSample, LongPoll, LongWait},
-    table::{TaskTypes, TypeRow},
+    table::{PollerKey, TypeRow},
     task::OFF_PARTS,
 };
 
-use super::{counters::Counters, level::Level};
+use super::{counters::Tables, level::Level};
 use crate::record::{
     AliveSample, ProbesSample, RuntimeMeta, TaskKind, TaskSample, TaskTypeMeta, WaitsMeta,
 };
@@ -46,6 +46,8 @@ pub(super) struct Tasks {
     samples: BTreeMap<Type, Samples>,
     /// Time off the CPU inside polls at the last tick, and within the window that it ended.
     off: BTreeMap<Type, [[Nanos; OFF_PARTS]; 2]>,
+    /// The same of how often a thread parked.
+    parks: BTreeMap<PollerKey, [u64; 2]>,
     /// What was found in the polls that threads are in.
     found: BTreeMap<Tid, Vec<Found>>,
     long_polls: VecDeque<Long>,
@@ -256,8 +258,8 @@ impl Tasks {
         self.on = [sample.polls_on, sample.wakes_on];
     }
 
-    /// Closes a window that ends at `now`, after that of the table.
-    pub(super) fn close(&mut self, types: &Counters<TaskTypes>, now: Nanos, window: Nanos) {
+    /// Closes a window that ends at `now`, after that of the tables.
+    pub(super) fn close(&mut self, tables: &Tables, now: Nanos, window: Nanos) {
         for samples in self.samples.values_mut() {
             let now = (samples.count, samples.cpu);
             let (count, cpu) = std::mem::replace(&mut samples.before, now);
@@ -267,7 +269,7 @@ impl Tasks {
             );
         }
         let before = std::mem::take(&mut self.off);
-        for found in types.largest(usize::MAX) {
+        for found in tables.task_types.largest(usize::MAX) {
             let key = (found.key.pid, found.key.vtable);
             let now = off_of(&found.row);
             let mut recent = now;
@@ -277,6 +279,12 @@ impl Tasks {
                 }
             }
             self.off.insert(key, [now, recent]);
+        }
+        let before = std::mem::take(&mut self.parks);
+        for found in tables.pollers.largest(usize::MAX) {
+            let [known, _] = before.get(&found.key).copied().unwrap_or_default();
+            let parks = [found.row.parks, found.row.parks.saturating_sub(known)];
+            self.parks.insert(found.key, parks);
         }
         self.recent_on = self.on[0].since(self.on_at_last_tick).unwrap_or_default();
         self.on_at_last_tick = self.on[0];

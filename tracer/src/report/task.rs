@@ -306,6 +306,8 @@ pub(super) struct Worker {
     blocking_busy_ns: u64,
     /// `null` for a thread that ended and is folded with others.
     busy_ratio: Option<f64>,
+    parks: u64,
+    moved: Option<u64>,
 }
 
 impl Worker {
@@ -319,6 +321,8 @@ impl Worker {
             blocking: view.blocking,
             blocking_busy_ns: view.blocking_busy.0,
             busy_ratio: view.busy_ratio(snapshot),
+            parks: view.parks,
+            moved: view.moved,
         }
     }
 }

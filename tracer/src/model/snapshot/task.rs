@@ -240,10 +240,18 @@ pub struct PollerView {
     pub blocking: u64,
     /// Time in them.
     pub blocking_busy: Nanos,
+    /// Times it went to sleep outside of polls and closures, at a futex or in epoll: a worker's parks that did sleep.
+    pub parks: u64,
+    /// Those of its polls whose task another thread that polls futures had queued: it was stolen, or came through a
+    /// queue that workers share. The first poll of a task is none, because nothing sees where a task is spawned. `None`
+    /// when wakes were never watched.
+    pub moved: Option<u64>,
     /// Polls and runs within the last window, as far as they were watched.
     pub recent_polls: u64,
     /// Time in them within the last window, as far as they were watched.
     pub recent_busy: Nanos,
+    /// Times it parked within the last window, as far as polls were watched.
+    pub recent_parks: u64,
 }
 
 impl PollerView {

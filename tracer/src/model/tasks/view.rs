@@ -280,7 +280,7 @@ impl Model {
 
     fn poller_views(&self) -> Vec<PollerView> {
         let names = self.threads.names();
-        let watched = self.tasks.share(self.tasks.on[0]);
+        let [watched, wakes_watched] = self.tasks.on.map(|on| self.tasks.share(on));
         let rows = self.tables.pollers.largest(LISTED);
         rows.into_iter()
             .map(|found| PollerView {
@@ -291,8 +291,11 @@ impl Model {
                 busy: Nanos(scale(found.row.busy, watched)),
                 blocking: scale(found.row.blocking, watched),
                 blocking_busy: Nanos(scale(found.row.blocking_busy, watched)),
+                parks: scale(found.row.parks, watched),
+                moved: wakes_watched.map(|share| scale(found.row.moved, Some(share))),
                 recent_polls: found.recent[0],
                 recent_busy: Nanos(found.recent[1]),
+                recent_parks: self.tasks.parks.get(&found.key).map_or(0, |parks| parks[1]),
             })
             .collect()
     }

@@ -529,6 +529,7 @@ fn a_thread_has_a_role_by_what_it_polled() {
             busy: polls * MS,
             blocking,
             blocking_busy: blocking * MS,
+            ..PollerRow::default()
         };
         row::<Pollers>(&key, &polled)
     };
@@ -552,6 +553,34 @@ fn a_thread_has_a_role_by_what_it_polled() {
     assert_eq!(got.tasks.role(Pid(2), Tid(11)), None);
     assert_eq!(got.tasks.pollers[0].polls, 200, "half of the time");
     assert_eq!(got.tasks.pool_threads(Pid(1)), 2);
+}
+
+#[test]
+fn a_worker_parks_and_polls_what_others_had_queued() {
+    let poller = |parks, moved| {
+        let key = PollerKey {
+            pid: Pid(1),
+            tid: Tid(11),
+        };
+        let polled = PollerRow {
+            polls: 100,
+            busy: 100 * MS,
+            parks,
+            moved,
+            ..PollerRow::default()
+        };
+        row::<Pollers>(&key, &polled)
+    };
+    let mut all = vec![poller(30, 8), watched(2, 500, 0), tick(2)];
+    let of = |got: &Snapshot| {
+        let poller = &got.tasks.pollers[0];
+        (poller.parks, poller.recent_parks, poller.moved)
+    };
+    let got = fold(all.clone());
+    assert_eq!(of(&got), (60, 30, None), "half of the time, and no wakes");
+    all.extend([poller(40, 8), watched(3, 1_000, 200), tick(3)]);
+    let got = fold(all);
+    assert_eq!(of(&got), (80, 10, Some(80)), "wakes a tenth of the time");
 }
 
 #[test]

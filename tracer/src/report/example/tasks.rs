@@ -150,8 +150,11 @@ fn pollers() -> Vec<PollerView> {
             busy: Nanos(6_100 * MS),
             blocking: 1,
             blocking_busy: Nanos(20 * MS),
+            parks: 12_400,
+            moved: Some(1_730),
             recent_polls: 4_800,
             recent_busy: Nanos(610 * MS),
+            recent_parks: 1_240,
         },
         PollerView {
             pid: PID,

@@ -3,7 +3,7 @@
 use super::{NotMeasured, was_probed};
 use crate::{
     human,
-    model::{Snapshot, TasksView},
+    model::{PollerView, Snapshot, TasksView},
     record::TaskKind,
 };
 
@@ -131,6 +131,9 @@ pub(super) fn not_measured(snapshot: &Snapshot) -> Vec<NotMeasured> {
         all(&["quality.tasks.wakes_watched_ratio"], &why);
         if found {
             all(OF_WAKES, &why);
+        }
+        if found && tasks.watched.is_some() && tasks.pollers.iter().any(PollerView::is_worker) {
+            all(&["workers[].moved"], &why);
         }
     }
     if found {

@@ -222,20 +222,22 @@ fn workers(out: &mut String, snapshot: &Snapshot) {
     line!(out);
     line!(
         out,
-        "WORKERS (threads that poll tasks; share: of their time in polls and closures)"
+        "WORKERS (share: time in polls and closures; parks: sleeps outside; moved: polls of what others woke)"
     );
     if workers.is_empty() {
         line!(out, "  no thread has polled a task");
     } else {
         line!(
             out,
-            "  {:>8} {:<17} {:>8} {:>9} {:>8} {:>6}",
+            "  {:>8} {:<15} {:>6} {:>8} {:>7} {:>5} {:>6} {:>6}",
             "tid",
             "thread",
             "polls",
             "rate",
             "busy",
-            "share"
+            "share",
+            "parks",
+            "moved"
         );
     }
     for poller in workers.iter().take(FEW) {
@@ -256,13 +258,17 @@ fn worker(out: &mut String, poller: &PollerView, snapshot: &Snapshot) {
         ),
     };
     let row = format!(
-        "  {:>8} {:<17} {:>8} {:>9} {:>8} {:>6}{closures}",
+        "  {:>8} {:<15} {:>6} {:>8} {:>7} {:>5} {:>6} {:>6}{closures}",
         poller.tid.0,
-        human::cut(&human::sanitise(&poller.name), 17),
+        human::cut(&human::sanitise(&poller.name), 15),
         human::count(poller.polls),
         human::rate(poller.polls, snapshot.tasks.watch_span),
         human::duration(poller.busy),
         share.map_or_else(|| human::NONE.to_owned(), human::percent),
+        human::count(poller.parks),
+        poller
+            .moved
+            .map_or_else(|| human::NONE.to_owned(), human::count),
     );
     line!(out, "{}", human::cut(&row, WIDTH));
 }

@@ -341,7 +341,10 @@ fn alive() -> Vec<TaskView> {
 }
 
 fn pollers() -> Vec<PollerView> {
-    let poller = |tid, [polls, busy]: [u64; 2], [runs, running]: [u64; 2]| PollerView {
+    let poller = |tid,
+                  [polls, busy]: [u64; 2],
+                  [runs, running]: [u64; 2],
+                  [parks, moved]: [u64; 2]| PollerView {
         pid: PID,
         tid: Tid(tid),
         name: "tokio-runtime-w".to_owned(),
@@ -351,14 +354,17 @@ fn pollers() -> Vec<PollerView> {
         blocking_busy: Nanos(running * RAN),
         recent_polls: polls + runs,
         recent_busy: Nanos(busy + running),
+        parks: parks * RAN,
+        moved: Some(moved * RAN),
+        recent_parks: parks,
     };
     vec![
-        poller(4184, [2_100, 412 * MS], [0, 0]),
-        poller(4190, [0, 0], [13, 260 * MS]),
-        poller(4183, [6_400, 241 * MS], [0, 0]),
-        poller(4191, [0, 0], [11, 220 * MS]),
-        poller(4185, [3_900, 160 * MS], [0, 0]),
-        poller(4186, [1_573, 71 * MS], [0, 0]),
+        poller(4184, [2_100, 412 * MS], [0, 0], [310, 84]),
+        poller(4190, [0, 0], [13, 260 * MS], [13, 0]),
+        poller(4183, [6_400, 241 * MS], [0, 0], [1_840, 417]),
+        poller(4191, [0, 0], [11, 220 * MS], [11, 0]),
+        poller(4185, [3_900, 160 * MS], [0, 0], [1_206, 233]),
+        poller(4186, [1_573, 71 * MS], [0, 0], [702, 95]),
     ]
 }
 

@@ -22,7 +22,7 @@ use crate::{
 /// From this width on, workers stand beside long polls.
 const SIDE_BY_SIDE: u16 = 120;
 /// Their width there at most.
-const SIDE: u16 = 63;
+const SIDE: u16 = 79;
 
 /// The view.
 pub(super) fn draw(
@@ -44,7 +44,7 @@ pub(super) fn draw(
         let workers = rows(tasks.pollers.len());
         if area.width >= SIDE_BY_SIDE {
             let mut below = cut::bottom(&mut rest, below.min(long.max(workers)));
-            let beside = cut::right(&mut below, (area.width * 9 / 20).min(SIDE));
+            let beside = cut::right(&mut below, (area.width * 19 / 40).min(SIDE));
             long_polls::panel(frame, below, snapshot, theme);
             workers::panel(frame, beside, app, snapshot, theme);
         } else if area.height >= 30 {

@@ -13,19 +13,21 @@ use crate::{
     tui::{app::App, list::Period},
 };
 
-const COLUMNS: [Column; 8] = [
-    Column::text("thread", 15, 0),
+const COLUMNS: [Column; 10] = [
+    Column::text("thread", 13, 0),
     Column::number("tid", 7, 1),
     Column::text("role", 8, 2),
     Column::number("polls/s", 8, 1),
     Column::number("busy", 6, 0),
-    Column::number("polls", 7, 4),
-    Column::number("closures", 8, 5),
-    Column::text("", 10, 3),
+    Column::number("parks/s", 8, 3),
+    Column::number("moved", 6, 4),
+    Column::number("polls", 7, 6),
+    Column::number("closures", 8, 7),
+    Column::text("", 10, 5),
 ];
 
 /// What each column means, for the help.
-pub(super) const MEANINGS: [(&str, &str); 7] = [
+pub(super) const MEANINGS: [(&str, &str); 9] = [
     ("thread", "a thread that polled tasks or ran closures"),
     ("tid", "its number"),
     (
@@ -34,6 +36,11 @@ pub(super) const MEANINGS: [(&str, &str); 7] = [
     ),
     ("polls/s", "polls and closures per second watched"),
     ("busy", "share of its time in them; the bar says the same"),
+    ("parks/s", "sleeps outside of them per second watched"),
+    (
+        "moved",
+        "polls of a task that another worker had woken, since attach: stolen, or from a shared queue",
+    ),
     ("polls", "polls of futures since attach"),
     ("closures", "closures of the blocking pool it ran"),
 ];
@@ -60,6 +67,10 @@ pub(super) fn panel(
     }
     let cells = |poller: &PollerView| {
         let (polls, busy) = polled(poller, app.period, snapshot);
+        let parks = match app.period {
+            Period::Window => poller.recent_parks,
+            Period::Session => poller.parks,
+        };
         let name = match poller.name.as_str() {
             "" => NONE.to_owned(),
             name => sanitise(name).into_owned(),
@@ -71,6 +82,8 @@ pub(super) fn panel(
             role.map_or(NONE, Role::name).to_owned(),
             polls,
             busy.map_or_else(|| NONE.to_owned(), human::percent),
+            human::rate(parks, app.period.watched(tasks)),
+            poller.moved.map_or_else(|| NONE.to_owned(), human::count),
             human::count(poller.polls),
             human::count(poller.blocking),
             bar(busy.unwrap_or(0.0)),

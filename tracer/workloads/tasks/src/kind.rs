@@ -53,6 +53,9 @@ pub(crate) struct Numbers {
     pub(crate) wakes: Count,
     /// Wakes by the task itself, in its own poll.
     pub(crate) self_wakes: Count,
+    /// Polls on another thread than the one that queued the task, where that one polls as well; of tasks that stamp their
+    /// wakes.
+    pub(crate) moved: Count,
     /// The length of polls; of closures on the blocking pool, of their run.
     pub(crate) busy: Spread,
     /// From being spawned to the first poll or the run.
@@ -79,6 +82,7 @@ impl Numbers {
             idle_polls: Count::new(),
             wakes: Count::new(),
             self_wakes: Count::new(),
+            moved: Count::new(),
             busy: Spread::new(),
             queued: Spread::new(),
             scheduled: Spread::new(),
@@ -191,6 +195,7 @@ impl Kind {
             .with("idle_polls", self.idle_polls.get())
             .with("wakes", self.wakes.get())
             .with("self_wakes", self.self_wakes.get())
+            .with("moved", self.moved.get())
             .with("busy", self.busy.told())
             .with("queued", self.queued.told())
             .with("scheduled", self.scheduled.told())
@@ -256,6 +261,7 @@ kinds! {
     PONG "pong",
     NAGGED "nagged",
     NAGGER "nagger",
+    MEMBER "member",
 }
 
 #[cfg(test)]

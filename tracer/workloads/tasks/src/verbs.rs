@@ -82,6 +82,7 @@ pub(crate) const VERBS: &[Verb] = &[
     Verb { name: "blocking", argument: "N MS", does: "N closures on the blocking pool that sleep MS", run: |session, argument| Box::pin(pool::blocking(session, argument)) },
     Verb { name: "in-place", argument: "N MS", does: "N tasks that sleep MS in block_in_place", run: |session, argument| Box::pin(pool::in_place(session, argument)) },
     Verb { name: "ping", argument: "N", does: "two tasks wake each other N times", run: |session, argument| Box::pin(wakes::ping(session, argument)) },
+    Verb { name: "meet", argument: "N TASKS", does: "TASKS tasks meet N times: the last to come wakes the others", run: |session, argument| Box::pin(wakes::meet(session, argument)) },
     Verb { name: "nag", argument: "N", does: "one task wakes another N times for nothing", run: |session, argument| Box::pin(wakes::nag(session, argument)) },
 ];
 

@@ -1,4 +1,4 @@
-//! Who wakes whom: two tasks that wake each other in turn, and one that is woken for nothing.
+//! Who wakes whom: two tasks that wake each other in turn, one that is woken for nothing, and one that wakes many.
 
 use std::{
     future::Future,
@@ -7,15 +7,19 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use tokio::task;
+use tokio::{sync::Barrier, task};
 
 use crate::{
-    clock::now_ns,
+    clock::{now_ns, spin},
     counted::Counted,
     json::Object,
     kind::{self, Kind, id},
-    verbs::{Answer, Session, at_least_one, number},
+    stamped::Stamped,
+    verbs::{Answer, Session, at_least_one, number, numbers},
 };
+
+/// What a member of a meeting spins for after each: long enough for another worker to come and take some.
+const MEMBER_NS: u64 = 20_000;
 
 /// Where two players hand a ball to each other; `Player::side` says whose place is whose.
 #[derive(Default)]
@@ -199,5 +203,34 @@ async fn nagger(nag: Arc<Mutex<Nag>>, count: u64) {
             kind::NAGGED.wakes.add(1);
             waker.wake();
         }
+    }
+}
+
+/// TASKS tasks that wait for each other N times.
+pub(crate) async fn meet(session: &mut Session, argument: &str) -> Answer {
+    let [count, tasks] = numbers(argument, "N TASKS")?;
+    at_least_one("TASKS", tasks)?;
+    let on = session.first();
+    let place = Arc::new(Barrier::new(tasks as usize));
+    let moved = kind::MEMBER.moved.get();
+    let start_ns = now_ns();
+    let member = |_| {
+        let member = Stamped::new(&kind::MEMBER, member(Arc::clone(&place), count));
+        kind::MEMBER.spawn(on, member)
+    };
+    kind::MEMBER
+        .join_all((0..tasks).map(member).collect())
+        .await?;
+    Ok(Object::default()
+        .with("did", "meet")
+        .with("moved", kind::MEMBER.moved.get() - moved)
+        .with("start_ns", start_ns)
+        .with("end_ns", now_ns()))
+}
+
+async fn member(place: Arc<Barrier>, count: u64) {
+    for _ in 0..count {
+        let _one_leads = place.wait().await;
+        spin(MEMBER_NS);
     }
 }
