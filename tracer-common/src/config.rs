@@ -97,7 +97,7 @@ pub struct Settings {
     pub stacks_per_s: u64,
     /// A memory call's stack is sent once in this many bytes, per thread.
     pub bytes_per_stack: u64,
-    /// A poll this long is an event, in nanoseconds.
+    /// A poll, or a turn of an event loop, this long is an event, in nanoseconds.
     pub long_poll: u64,
     /// CPU time one sample of a running thread stands for, in nanoseconds.
     pub sample_period: u64,
@@ -111,8 +111,8 @@ pub struct Settings {
     pub calls: u32,
     /// 1: a target's cgroup has a CPU quota, so that it can be throttled.
     pub quotas: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// 1: turns of event loops are counted.
+    pub loops: u32,
 }
 
 /// What the agent changes while programs run.
@@ -127,8 +127,12 @@ pub struct Control {
     pub polls_since: u64,
     /// Since when wakes are watched; 0 while they are not.
     pub wakes_since: u64,
+    /// Since when work for pools is watched; 0 while it is not.
+    pub works_since: u64,
     /// Targets of which it is known where their threads keep the id of the task they run.
     pub task_places: u64,
+    /// Targets of which it is known where V8 keeps things.
+    pub js_layouts: u64,
 }
 
 /// For each system call number, the [`State`] of a thread that blocks in it.

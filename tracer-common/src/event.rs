@@ -109,6 +109,7 @@ events! {
     8 Unmapped "Memory of which a `Mapped` told was unmapped."
     9 Call "A system call returned. Only when each call is asked for."
     10 LongPoll "A poll took longer than the threshold."
+    11 LongIteration "A turn of an event loop took longer than the threshold."
 }
 
 /// A thread was created. The header names the creating thread.
@@ -276,6 +277,20 @@ pub struct LongPoll {
     pub off: [u64; OFF_PARTS],
 }
 
+/// A turn of an event loop took longer than the threshold. The header's time is its end: the entry of the wait that
+/// followed. The header's thread is the loop's.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct LongIteration {
+    /// When it began: the wait before returned.
+    pub since: Nanos,
+    /// Time off the CPU in nanoseconds: ready, futex, I/O, page fault, other ([`crate::task::off_parts`]).
+    pub off: [u64; OFF_PARTS],
+}
+
+const _: () = assert!(size_of::<LongIteration>() == 48);
 const _: () = assert!(size_of::<LongPoll>() == 72);
 const _: () = assert!(size_of::<EventHeader>() == 24);
 const _: () = assert!(size_of::<LongWait>() == 48);

@@ -9,6 +9,7 @@
 
 pub mod config;
 pub mod event;
+pub mod event_loop;
 pub mod futex;
 pub mod hist;
 pub mod id;

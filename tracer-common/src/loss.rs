@@ -62,6 +62,13 @@ impl LossReason {
     pub const LONG_POLLS_LIMITED: Self = Self(15);
     /// Polls inside more others than are followed.
     pub const POLLS_TOO_DEEP: Self = Self(16);
+    /// The tables of Node's collections and pool work had no room.
+    pub const NODE_TABLE_FULL: Self = Self(19);
+
+    /// The table of event loops had no room.
+    pub const LOOP_TABLE_FULL: Self = Self(17);
+    /// More long turns of event loops than are sent per second and CPU: counted, not sent.
+    pub const LONG_ITERATIONS_LIMITED: Self = Self(18);
 
     /// The recorder could not keep up and dropped records.
     pub const RECORDER_BEHIND: Self = Self(32);
@@ -81,6 +88,11 @@ impl LossReason {
     /// More different stacks than are kept: shown without one.
     pub const STACKS_FOLDED: Self = Self(39);
 
+    /// A frame of a JavaScript function whose name was not found.
+    pub const JS_FRAMES_UNKNOWN: Self = Self(40);
+    /// A sample of a process with JavaScript in it was not read before the end.
+    pub const JS_SAMPLES_LATE: Self = Self(41);
+
     /// The name used in reports, in the words of the JSON report's `quality.lost[].what`.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -99,10 +111,15 @@ impl LossReason {
             Self::LONG_WAITS_LIMITED => "long waits: over the limit per second",
             Self::STACK_TABLE_FULL => "stacks of waiting threads: table full",
             Self::TYPE_TABLE_FULL => "task types: table full",
+            Self::NODE_TABLE_FULL => "garbage collections and pool work: table full",
             Self::TASK_TABLE_FULL => "tasks: table full",
             Self::LONG_POLLS_LIMITED => "long polls: over the limit per second",
             Self::POLLS_TOO_DEEP => "polls: inside too many others",
+            Self::LOOP_TABLE_FULL => "event loops: table full",
+            Self::LONG_ITERATIONS_LIMITED => "long iterations: over the limit per second",
             Self::STACKS_FOLDED => "stacks: more kinds than are kept",
+            Self::JS_FRAMES_UNKNOWN => "JavaScript frames: function not found in memory",
+            Self::JS_SAMPLES_LATE => "JavaScript samples: not read before the end",
             Self::RECORDER_BEHIND => "records: recorder behind",
             Self::UNKNOWN_EVENT => "events: unknown kind",
             Self::TORN_READ => "counter rows: torn read",

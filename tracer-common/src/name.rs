@@ -28,8 +28,12 @@ pub const TASKS: &str = "TASKS";
 pub const RUNNING: &str = "RUNNING";
 /// Hash of `Pid` → where its threads keep the id of the task they run, in bytes from the thread pointer on.
 pub const TASK_PLACES: &str = "TASK_PLACES";
+/// Hash of `Pid` → `JsLayout`: the processes with V8 in them.
+pub const JS_LAYOUTS: &str = "JS_LAYOUTS";
 /// Hash of `IdKey` → the task's type.
 pub const TASK_IDS: &str = "TASK_IDS";
+/// Hash of pid → `Image`: where in memory the target's Node is.
+pub const IMAGES: &str = "IMAGES";
 /// Per-CPU array of what programs at functions have seen: `task::seen` says what is where.
 pub const SEEN: &str = "SEEN";
 

@@ -1,7 +1,8 @@
 //! Call stacks: raw return addresses, innermost first.
 //!
 //! The kernel side sends them behind the payload of an event; the agent gives each different one a number, puts it
-//! on record once, and writes the number into the event.
+//! on record once, and writes the number into the event. Behind the stacks of a process with JavaScript in it follows
+//! what the kernel side read at its inner end ([`JsTop`]) and of each frame ([`JsFrame`]) of the first one.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -75,6 +76,70 @@ pub struct WaitStack {
     pub frames: [u64; FRAMES],
 }
 
+/// What the kernel side reads of a frame of a JavaScript function when it takes a stack: what the agent reads later may
+/// have been moved by then. Words as V8 keeps them; all 0 for any other frame.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct JsFrame {
+    /// Its function's `SharedFunctionInfo`.
+    pub shared: u64,
+    /// Its function's code, or where the table of code has it.
+    pub code: u64,
+    /// Its function's `FeedbackCell`.
+    pub cell: u64,
+    /// Where an interpreted frame has its bytecode.
+    pub bytecode: u64,
+    /// Where an interpreted frame has its place in the bytecode.
+    pub offset: u64,
+}
+
+impl JsFrame {
+    /// It is a frame of a JavaScript function.
+    #[must_use]
+    pub fn is_js(&self) -> bool {
+        self.shared != 0
+    }
+}
+
+/// What the kernel side reads at the inner end of a stack with frames of JavaScript functions: the interpreter keeps its
+/// place in registers, and functions without a frame of their own leave no more than the address they return to.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct JsTop {
+    /// The register in which the interpreter has the bytecode.
+    pub bytecode: u64,
+    /// The register in which it has its place in it, in bytes from the pointer on.
+    pub offset: u64,
+    /// The words last pushed.
+    pub pushed: [u64; 2],
+}
+
+/// Where V8 keeps things in a process: what the kernel side needs to tell frames of JavaScript functions. Offsets in
+/// bytes, from the object's start.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct JsLayout {
+    /// The lowest instance type of functions.
+    pub first_type: u32,
+    /// The highest.
+    pub last_type: u32,
+    /// `Map.instance_type`
+    pub map_type: u32,
+    /// `JSFunction.shared_function_info`
+    pub shared: u32,
+    /// `JSFunction.code`, or `JSFunction.dispatch_handle`
+    pub code: u32,
+    /// `JSFunction.feedback_cell`
+    pub cell: u32,
+}
+
+const _: () = assert!(size_of::<JsFrame>() == 40 && size_of::<JsTop>() == 32);
 const _: () = assert!(size_of::<StackTail>() == 16 + 2 * 8 * FRAMES);
 const _: () = assert!(size_of::<WaitStack>() == 8 + 8 * FRAMES);
 

@@ -8,6 +8,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
+    event_loop::{LoopKey, LoopRow},
     hist::BUCKETS,
     id::{Pid, Tid},
     loss::LossReason,
@@ -99,6 +100,10 @@ tables! {
     8 TaskTimes "TASK_TIMES" 8192 TimesKey Timed TYPE_TABLE_FULL "How long tasks were busy, queued, idle, alive, by type."
     9 TaskWakes "TASK_WAKES" 8192 TaskWakeKey TaskWakeRow TYPE_TABLE_FULL "Which type of task woke which."
     10 Pollers "POLLERS" 8192 PollerKey PollerRow TYPE_TABLE_FULL "Polls by thread."
+    11 Loops "LOOPS" 4096 LoopKey LoopRow LOOP_TABLE_FULL "Turns of event loops, by thread."
+    12 Collections "COLLECTIONS" 1024 CollectionKey Timed NODE_TABLE_FULL "Garbage collections, by thread and kind."
+    13 Works "WORKS" 2048 WorkKey Timed NODE_TABLE_FULL "How long work for libuv's pool was queued and ran, by kind."
+    14 WorkPools "WORK_POOLS" 1024 WorkPoolKey WorkPoolRow NODE_TABLE_FULL "Work that went through libuv's pool."
 }
 
 /// Durations: how many, how long, and how they are distributed.
@@ -504,6 +509,125 @@ plain! {
         /// Those of the polls of futures whose task another thread that polls futures had queued, as far as wakes are
         /// watched.
         moved: u64,
+    }
+}
+
+plain! {
+    /// Garbage collections of one kind in one thread's heap.
+    CollectionKey {
+        /// The process.
+        pid: Pid,
+        /// The thread that stood still for them.
+        tid: Tid,
+        /// Which kind.
+        kind: Collector,
+        /// Zero.
+        reserved: u32,
+    }
+}
+
+plain! {
+    /// A kind of garbage collection: the number that V8 has for it.
+    /// <https://github.com/v8/v8/blob/11.3.244/src/heap/heap.h>: `enum class GarbageCollector`
+    Collector {
+        /// The number.
+        number: u32,
+    }
+}
+
+impl Collector {
+    /// Of young objects.
+    pub const SCAVENGER: Self = Self { number: 0 };
+    /// Of all objects.
+    pub const MARK_COMPACTOR: Self = Self { number: 1 };
+    /// Of young objects, by marking.
+    pub const MINOR_MARK_COMPACTOR: Self = Self { number: 2 };
+    /// The function that was probed does not tell.
+    pub const UNKNOWN: Self = Self { number: u32::MAX };
+}
+
+plain! {
+    /// Work of one kind for libuv's pool, and a time in its life.
+    WorkKey {
+        /// Address of the vtable of the object whose work it is; 0 when it is none of Node's `ThreadPoolWork`.
+        vtable: u64,
+        /// The process.
+        pid: Pid,
+        /// Which kind.
+        kind: WorkKind,
+        /// Which time.
+        what: WorkTime,
+        /// Zero.
+        reserved: u32,
+    }
+}
+
+plain! {
+    /// A kind of work for libuv's pool.
+    WorkKind {
+        /// The number.
+        number: u32,
+    }
+}
+
+impl WorkKind {
+    /// Of a file system operation: this plus the number that libuv has for it.
+    /// <https://github.com/libuv/libuv/blob/v1.48.0/include/uv.h>: `uv_fs_type`
+    pub const FS: u32 = 0x100;
+    /// `getaddrinfo`.
+    pub const GETADDRINFO: Self = Self { number: 1 };
+    /// `getnameinfo`.
+    pub const GETNAMEINFO: Self = Self { number: 2 };
+    /// Random bytes.
+    pub const RANDOM: Self = Self { number: 3 };
+    /// What others had queued with `uv_queue_work`: Node's crypto and zlib, addons.
+    pub const QUEUED: Self = Self { number: 4 };
+}
+
+plain! {
+    /// A time in the life of work.
+    WorkTime {
+        /// The number.
+        number: u32,
+    }
+}
+
+impl WorkTime {
+    /// From being handed in to its beginning.
+    pub const QUEUED: Self = Self { number: 1 };
+    /// From its beginning to its end.
+    pub const RUN: Self = Self { number: 2 };
+}
+
+plain! {
+    /// A part of a process's memory.
+    Image {
+        /// Its first address.
+        from: u64,
+        /// The first one behind it.
+        to: u64,
+    }
+}
+
+plain! {
+    /// A thread of a pool, or who hands work to it.
+    WorkPoolKey {
+        /// The process.
+        pid: Pid,
+        /// The thread that does work; 0 for all that hand it in.
+        tid: Tid,
+    }
+}
+
+plain! {
+    /// What went through a pool, of work that was seen to be handed in.
+    WorkPoolRow {
+        /// Handed in.
+        submitted: u64,
+        /// Begun.
+        begun: u64,
+        /// Ended.
+        ended: u64,
     }
 }
 

@@ -99,8 +99,14 @@ pub mod seen {
     pub const UNWATCHED_POLLS: u32 = 4;
     /// The same of wakes.
     pub const UNWATCHED_WAKES: u32 = 5;
+    /// Work handed to pools.
+    pub const WORKS: u32 = 6;
+    /// Work that ran into traps while nobody watched.
+    pub const UNWATCHED_WORKS: u32 = 7;
+    /// Work that `uv_queue_work` was given, when it begins.
+    pub const QUEUED_WORKS: u32 = 8;
     /// How many places there are.
-    pub const COUNT: u32 = 6;
+    pub const COUNT: u32 = 9;
 }
 
 /// What a poll or wake probe has to know about its place, in the attach cookie.

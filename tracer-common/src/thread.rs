@@ -7,6 +7,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
+    event_loop::Looping,
     id::{Nanos, Pid, Tid},
     syscall::SyscallNr,
     table::LockKind,
@@ -187,6 +188,8 @@ pub struct ThreadRow {
     pub task_type: u64,
     /// Bytes asked for in memory calls since the last one whose stack was sent.
     pub unsent_bytes: u64,
+    /// Its event loop, if it has one.
+    pub looping: Looping,
 }
 
 impl ThreadRow {
@@ -216,6 +219,15 @@ impl ThreadRow {
             woken_at: Nanos(0),
             task_type: 0,
             unsent_bytes: 0,
+            looping: Looping {
+                returned: Nanos(0),
+                parked: Nanos(0),
+                fd: 0,
+                was_empty: 0,
+                is_simple: 0,
+                has_left: 0,
+                reserved: 0,
+            },
         }
     }
 
@@ -319,12 +331,12 @@ pub struct Target {
     pub since: Nanos,
     /// 1 when its future children are traced too.
     pub follow_children: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// 1 when long turns of its threads' event loops are events: unless it is known that it has none.
+    pub has_loops: u32,
 }
 
 const _: () = assert!(size_of::<ThreadTimes>() == 152);
-const _: () = assert!(size_of::<ThreadRow>() == 248);
+const _: () = assert!(size_of::<ThreadRow>() == 272);
 const _: () = assert!(size_of::<Target>() == 16);
 
 #[cfg(test)]

@@ -1,13 +1,19 @@
 //! Sending an event: reserve exactly its size, fill, submit. What cannot be sent is counted, because only the
 //! kernel knows.
 
+use core::mem::offset_of;
+
 use aya_ebpf::{
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_NO_WAKEUP},
     helpers::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id},
     macros::map,
-    maps::RingBuf,
+    maps::{PerCpuArray, RingBuf},
 };
-use tracer_common::{EventHeader, LossReason, Nanos, Payload, Pid, StackTail, Tid};
+use tracer_common::{
+    EventHeader, LossReason, Nanos, Payload, Pid, StackTail, Tid,
+    event::CpuSample,
+    stack::{FRAMES, JsFrame, JsTop},
+};
 
 use crate::count;
 
@@ -93,6 +99,77 @@ pub(crate) fn emit_with_stacks<P: Payload + 'static>(
         0
     });
     true
+}
+
+/// What a sample of a process with JavaScript in it is put together in: it is larger than a program's stack, and how
+/// much of it is sent is known at its end.
+#[repr(C)]
+struct FramedWithJs {
+    header: EventHeader,
+    payload: CpuSample,
+    stacks: StackTail,
+    top: JsTop,
+    frames: [JsFrame; FRAMES],
+}
+
+#[map]
+static JS_SAMPLE: PerCpuArray<FramedWithJs> = PerCpuArray::with_max_entries(1, 0);
+
+/// Bytes that may wait in the ring buffer when there is JavaScript in them: what the frames point at changes, so the
+/// agent is to look soon. About 20 samples.
+const MANY_JS: u64 = 32 << 10;
+
+/// Sends a sample of the current thread with the stacks that `take` fills in; it gives the frames of the first.
+#[inline(always)]
+pub(crate) fn emit_js(
+    at: Nanos,
+    payload: CpuSample,
+    take: impl FnOnce(*mut StackTail, *mut JsTop, *mut [JsFrame; FRAMES]) -> usize,
+) -> bool {
+    let Some(framed) = JS_SAMPLE.get_ptr_mut(0) else {
+        return false;
+    };
+    let (pid, tid) = current();
+    // SAFETY: the slot is this CPU's, and the program that uses it is not interrupted by itself.
+    let count = unsafe {
+        take(
+            &raw mut (*framed).stacks,
+            &raw mut (*framed).top,
+            &raw mut (*framed).frames,
+        )
+    };
+    // The mask changes nothing; it is for the verifier.
+    let count = count.min(FRAMES) & 127;
+    let size = offset_of!(FramedWithJs, frames) + count * size_of::<JsFrame>();
+    // SAFETY: the same.
+    unsafe {
+        (&raw mut (*framed).header).write(EventHeader {
+            at,
+            pid,
+            tid,
+            cpu: bpf_get_smp_processor_id(),
+            kind: CpuSample::KIND,
+            len: (size - size_of::<EventHeader>()) as u16,
+        });
+        (&raw mut (*framed).payload).write(payload);
+        (*framed).stacks.first_bytes = (count * 8) as i64;
+    }
+    let waiting = EVENTS.query(u64::from(BPF_RB_AVAIL_DATA));
+    let flags = if waiting < MANY_JS {
+        u64::from(BPF_RB_NO_WAKEUP)
+    } else {
+        0
+    };
+    if size > size_of::<FramedWithJs>() {
+        return false;
+    }
+    // SAFETY: the slot is as long as was checked.
+    let sent = unsafe { core::slice::from_raw_parts(framed.cast::<u8>(), size) };
+    let is_sent = EVENTS.output::<[u8]>(sent, flags).is_ok();
+    if !is_sent {
+        count::lost(LossReason::RING_FULL);
+    }
+    is_sent
 }
 
 /// Process and thread on whose behalf the program runs. At `sched_switch` that is still the outgoing thread.

@@ -31,8 +31,8 @@ pub(crate) fn target(pid: Pid) -> Option<Target> {
     if !maybe(pid) {
         return None;
     }
-    // SAFETY: a target is written once, when it is inserted, and removed by the agent only after the process
-    // is gone; 16 bytes of plain data are copied out.
+    // SAFETY: a target is removed by the agent only after the process is gone; 16 bytes of plain data, of which one
+    // word may change, are copied out.
     unsafe { TARGETS.get(pid) }.copied()
 }
 
@@ -42,7 +42,7 @@ pub(crate) fn follow(pid: Pid, since: Nanos) -> bool {
     let target = Target {
         since,
         follow_children: 1,
-        reserved: 0,
+        has_loops: 1,
     };
     let inserted = TARGETS.insert(pid, target, 0).is_ok();
     if inserted {

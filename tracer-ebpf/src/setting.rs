@@ -20,7 +20,7 @@ pub(crate) static SETTINGS: Settings = Settings {
     memory: 0,
     calls: 0,
     quotas: 0,
-    reserved: 0,
+    loops: 0,
 };
 
 #[unsafe(no_mangle)]
@@ -68,6 +68,20 @@ pub(crate) fn has_task_places() -> bool {
 #[inline(always)]
 pub(crate) fn wakes_since() -> Nanos {
     Nanos(CONTROL.get(0).map_or(0, |control| control.wakes_since))
+}
+
+/// Since when work for pools is watched without a gap; 0: it is not watched.
+#[inline(always)]
+pub(crate) fn works_since() -> Nanos {
+    Nanos(CONTROL.get(0).map_or(0, |control| control.works_since))
+}
+
+/// True when there is a target with V8 in it.
+#[inline(always)]
+pub(crate) fn has_js() -> bool {
+    CONTROL
+        .get(0)
+        .is_some_and(|control| control.js_layouts != 0)
 }
 
 /// True while wakes are watched.

@@ -8,12 +8,15 @@ use aya_ebpf::{
     maps::{Array, HashMap},
 };
 use tracer_common::{
-    Nanos, Table, hist,
+    Nanos, Table,
+    event_loop::{LoopKey, LoopRow},
+    hist,
     table::{
-        ErrorKey, ErrorRow, Errors, FileKey, FileRow, Files, LockKey, LockRow, Locks, MemoryCalls,
-        MemoryKey, MemoryRow, PollRow, PollerKey, PollerRow, Pollers, Polls, TaskTimes, TaskTypes,
-        TaskWakeKey, TaskWakeRow, TaskWakes, Timed, TimesKey, TypeKey, TypeRow, WakeKey, WakeRow,
-        Wakes,
+        CollectionKey, Collections, ErrorKey, ErrorRow, Errors, FileKey, FileRow, Files, LockKey,
+        LockRow, Locks, Loops, MemoryCalls, MemoryKey, MemoryRow, PollRow, PollerKey, PollerRow,
+        Pollers, Polls, TaskTimes, TaskTypes, TaskWakeKey, TaskWakeRow, TaskWakes, Timed, TimesKey,
+        TypeKey, TypeRow, WakeKey, WakeRow, Wakes, WorkKey, WorkPoolKey, WorkPoolRow, WorkPools,
+        Works,
     },
 };
 
@@ -49,6 +52,10 @@ maps! {
     TASK_TIMES TaskTimes TimesKey Timed
     TASK_WAKES TaskWakes TaskWakeKey TaskWakeRow
     POLLERS Pollers PollerKey PollerRow
+    LOOPS Loops LoopKey LoopRow
+    COLLECTIONS Collections CollectionKey Timed
+    WORKS Works WorkKey Timed
+    WORK_POOLS WorkPools WorkPoolKey WorkPoolRow
 }
 
 /// A table with its map.

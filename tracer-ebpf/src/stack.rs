@@ -18,9 +18,9 @@ use crate::{count, setting::setting, shared};
 #[map]
 static STACKS: HashMap<Tid, WaitStack> = HashMap::with_max_entries(16_384, BPF_F_NO_PREALLOC);
 
-/// Exceptions sent in the second that goes on, by CPU: long waits, memory calls, long polls.
+/// Exceptions sent in the second that goes on, by CPU: long waits, memory calls, long polls, long turns.
 #[map]
-static SENT: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(3, 0);
+static SENT: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(4, 0);
 
 const BYTES: u32 = 8 * FRAMES as u32;
 
@@ -148,6 +148,17 @@ pub(crate) fn may_send_poll(at: Nanos) -> bool {
     let may = may_send(2, at);
     if !may {
         count::lost(LossReason::LONG_POLLS_LIMITED);
+    }
+    may
+}
+
+/// True when one more long turn of an event loop may be sent in this second on this CPU; otherwise it is counted as
+/// lost.
+#[inline(always)]
+pub(crate) fn may_send_iteration(at: Nanos) -> bool {
+    let may = may_send(3, at);
+    if !may {
+        count::lost(LossReason::LONG_ITERATIONS_LIMITED);
     }
     may
 }

@@ -152,6 +152,44 @@ impl Registers {
     }
 }
 
+/// Where the current thread is in its program.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    /// The next instruction.
+    pub(crate) instruction: u64,
+    /// The frame and the stack pointer.
+    pub(crate) frame: u64,
+    pub(crate) stack: u64,
+    /// What is in two registers.
+    pub(crate) r9: u64,
+    pub(crate) r12: u64,
+}
+
+impl Place {
+    /// That of the current thread. The processor and `ptrace` fix the order of `pt_regs`, of which the agent looked up
+    /// one place.
+    #[inline(always)]
+    pub(crate) fn current() -> Option<Self> {
+        const R12: u32 = 32;
+        const BP: u32 = 24;
+        const R9: u32 = 8;
+        const IP: u32 = 72;
+        const SP: u32 = 96;
+        // SAFETY: the helper takes no arguments; the current task always exists.
+        let task = unsafe { bpf_get_current_task_btf() };
+        // SAFETY: the argument is the pointer the verifier knows as the current task.
+        let registers = unsafe { bpf_task_pt_regs(task) } as *const u8;
+        let r10 = offset!(regs_r10);
+        Some(Self {
+            instruction: read(registers, r10 + IP)?,
+            frame: read(registers, r10 - BP)?,
+            stack: read(registers, r10 + SP)?,
+            r9: read(registers, r10 + R9)?,
+            r12: read(registers, r10 - R12)?,
+        })
+    }
+}
+
 /// The system call the current thread is in, known without having seen it enter.
 #[inline(always)]
 pub(crate) fn current_syscall() -> Option<SyscallNr> {

@@ -1,6 +1,7 @@
 //! One file per probed area. Each program is a thin shell over a function whose early returns read as its filter.
 
 mod epoll;
+mod event_loop;
 mod futex;
 mod io;
 mod memory;
@@ -9,6 +10,8 @@ mod sample;
 mod sched;
 mod syscall;
 mod tokio;
+mod uv;
+mod v8;
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use tracer_common::{Nanos, Pid, ThreadRow};

@@ -7,7 +7,7 @@ use tracer_common::{
     event::{Exec, ProcessExit, ThreadStart},
 };
 
-use super::{memory, now};
+use super::{event_loop, memory, now};
 use crate::{
     count, emit,
     filter::{follow, target},
@@ -77,6 +77,7 @@ fn executed(ctx: &RawTracePointContext) -> Option<()> {
         count::start_thread(tid, &row);
         count::forget_thread(old_tid);
     }
+    event_loop::begin_again(tid);
     emit::emit(
         now(),
         Exec {

@@ -4,7 +4,7 @@ use aya_ebpf::{macros::perf_event, programs::PerfEventContext};
 use tracer_common::{Nanos, event::CpuSample, stack::StackId};
 
 use super::{now, tokio};
-use crate::{emit, filter::target, setting::setting, stack};
+use crate::{emit, filter::target, javascript, setting::setting, stack};
 
 /// A tick of the CPU's sampling clock, in an interrupt of the running thread.
 #[perf_event]
@@ -26,6 +26,16 @@ fn sampled(ctx: &PerfEventContext) -> Option<()> {
         poll: Nanos(0),
     };
     tokio::tell(pid, tid, &mut sample);
+    if let Some(layout) = javascript::layout(pid) {
+        emit::emit_js(now(), sample, |tail, top, frames| {
+            // SAFETY: the slot of this CPU.
+            unsafe {
+                stack::second_kernel(ctx, tail);
+                javascript::walk(layout, &raw mut (*tail).first, top, frames)
+            }
+        });
+        return Some(());
+    }
     emit::emit_with_stacks(now(), sample, |tail| {
         // SAFETY: the tail of a reserved entry.
         unsafe {

@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 use tracer_common::{Edge, LossReason, Nanos, Pid, State, ThreadRow, Tid, event::ThreadExit};
 
-use super::{futex, now, tokio};
+use super::{event_loop, futex, now, tokio};
 use crate::{
     count, emit,
     filter::maybe,
@@ -63,6 +63,7 @@ fn switched_out(
     let row = count::thread(pid, tid)?;
     let state = leave(row, preempted, task_state);
     tokio::leave_cpu(tid, row, state);
+    event_loop::leave_cpu(tid, row, state, at);
     apply(row, Edge::SwitchOut(state), at);
     if state != State::DEAD {
         if state.is_blocked() && state != State::EPOLL {
@@ -79,6 +80,7 @@ fn switched_out(
 fn ended(row: &ThreadRow, tid: Tid, at: Nanos) {
     stack::forget(tid);
     tokio::forget(tid);
+    event_loop::forget(tid, row);
     let exit = ThreadExit {
         first: row.first,
         times: row.times,

@@ -8,7 +8,7 @@ use tracer_common::{
     table::{ErrorKey, Errors},
 };
 
-use super::{Returned, epoll, futex, io, memory, now};
+use super::{Returned, epoll, event_loop, futex, io, memory, now};
 use crate::{
     count, emit,
     setting::{kind_of, setting, syscalls_since},
@@ -121,6 +121,7 @@ fn returned(ctx: &RawTracePointContext) -> Option<()> {
         duration,
     };
     if kind == CallKind::POLL {
+        event_loop::returned(&mut with, tid);
         epoll::returned(&with);
     }
     with.row.woken_at.0 = 0;

@@ -550,7 +550,7 @@ pub(super) fn tell(pid: Pid, tid: Tid, sample: &mut CpuSample) {
 }
 
 #[inline(always)]
-fn see(what: u32) {
+pub(super) fn see(what: u32) {
     if let Some(count) = SEEN.get_ptr_mut(what) {
         // SAFETY: the verifier has checked the pointer; the slot belongs to this CPU. Where a poll's program is
         // interrupted by a wake's, they count in two slots.
