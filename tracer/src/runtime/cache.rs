@@ -34,7 +34,7 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Timespec, Timestamps
 use serde::{Deserialize, Serialize};
 use tracer_common::Nanos;
 
-use super::{image::Image, tokio::Tokio};
+use super::{Holds, image::Image};
 use crate::target::sys;
 
 #[cfg(test)]
@@ -43,7 +43,7 @@ mod tests;
 /// Names the directory; empty: no cache.
 pub const VARIABLE: &str = "TRACER_CACHE_DIR";
 /// What an entry begins with; the last word changes when the rest does.
-const MAGIC: &str = "tracer-recognised 1 ";
+const MAGIC: &str = "tracer-recognised 2 ";
 /// Digits of the checksum, and the end of the line.
 const CHECKSUM: usize = 9;
 /// How the name of an entry ends.
@@ -144,8 +144,8 @@ pub struct Usage {
 /// What a file holds.
 #[derive(Debug)]
 pub struct Recognised {
-    /// Its runtime, when it has one.
-    pub tokio: Option<Tokio>,
+    /// Runtimes.
+    pub holds: Holds,
     /// It was known from an earlier look.
     pub is_from_cache: bool,
 }
@@ -197,7 +197,7 @@ fn hex(bytes: &[u8]) -> String {
 struct Entry {
     tool: String,
     file: Identity,
-    tokio: Option<Tokio>,
+    holds: Holds,
 }
 
 /// An entry as it is written.
@@ -205,7 +205,7 @@ struct Entry {
 struct EntryOf<'data> {
     tool: &'data str,
     file: &'data Identity,
-    tokio: Option<&'data Tokio>,
+    holds: &'data Holds,
 }
 
 impl Cache {
@@ -280,7 +280,7 @@ impl Cache {
     #[must_use]
     pub fn recognise(&self, file: &File, image: &Image) -> Recognised {
         let anew = || Recognised {
-            tokio: super::tokio::recognise(image),
+            holds: super::recognise(image),
             is_from_cache: false,
         };
         let Ok(place) = &self.place else {
@@ -298,10 +298,10 @@ impl Cache {
         let Some(identity) = Identity::of(file, build_id) else {
             return anew();
         };
-        if let Some(tokio) = self.read(place, &identity, image) {
+        if let Some(holds) = self.read(place, &identity, image) {
             let is_from_cache = true;
             return Recognised {
-                tokio,
+                holds,
                 is_from_cache,
             };
         }
@@ -310,9 +310,8 @@ impl Cache {
         let now = i64::try_from(sys::unix_ns_at(begun) / 1_000_000_000).unwrap_or(0);
         let is_settled = now.saturating_sub(identity.changed.0) >= self.settled
             && Identity::of(file, build_id).as_ref() == Some(&identity);
-        let tokio = fresh.tokio.as_ref();
-        if took >= self.worth && is_settled && tokio.is_none_or(|tokio| tokio.fits(image)) {
-            match self.write(place, &identity, tokio) {
+        if took >= self.worth && is_settled && fresh.holds.fits(image) {
+            match self.write(place, &identity, &fresh.holds) {
                 Ok(()) => log::debug!(
                     "what took {:?} to recognise is kept in {}",
                     Duration::from_nanos(took.0),
@@ -328,7 +327,7 @@ impl Cache {
     }
 
     /// What is kept of a file.
-    fn read(&self, place: &Place, identity: &Identity, image: &Image) -> Option<Option<Tokio>> {
+    fn read(&self, place: &Place, identity: &Identity, image: &Image) -> Option<Holds> {
         let bytes = match read(place, &identity.name()) {
             Ok(bytes) => bytes,
             Err(error) => {
@@ -340,21 +339,18 @@ impl Cache {
         };
         let entry = parse(&bytes);
         let entry = entry.filter(|entry| entry.tool == self.tool && entry.file == *identity);
-        let entry = entry.filter(|entry| {
-            let tokio = entry.tokio.as_ref();
-            tokio.is_none_or(|tokio| tokio.fits(image))
-        });
+        let entry = entry.filter(|entry| entry.holds.fits(image));
         if entry.is_none() {
             log::debug!("{} is of another file or damaged", identity.name());
         }
-        Some(entry?.tokio)
+        Some(entry?.holds)
     }
 
-    fn write(&self, place: &Place, identity: &Identity, tokio: Option<&Tokio>) -> io::Result<()> {
+    fn write(&self, place: &Place, identity: &Identity, holds: &Holds) -> io::Result<()> {
         let bytes = bytes(&EntryOf {
             tool: &self.tool,
             file: identity,
-            tokio,
+            holds,
         })?;
         let directory = place.open(true)?;
         let directory = directory.as_fd();

@@ -245,6 +245,13 @@ impl<'data> Image<'data> {
             .is_some_and(|segment| segment.is_executable)
     }
 
+    /// True when `address` is of something loaded that is no code, be it in the file or zero at first.
+    #[must_use]
+    pub fn is_data(&self, address: u64) -> bool {
+        self.segment(address)
+            .is_some_and(|segment| !segment.is_executable)
+    }
+
     /// True when nothing is written at `address` while the program runs, apart from relocations.
     #[must_use]
     pub fn is_constant(&self, address: u64) -> bool {
@@ -271,20 +278,33 @@ impl<'data> Image<'data> {
     }
 
     /// What is added to an address of the file to get the address in a process that has what is at `offset` in the
-    /// file, in bytes, at `address`.
+    /// file, in bytes, at `address` as code.
     #[must_use]
     pub fn bias(&self, address: u64, offset: u64) -> Option<u64> {
+        let code = |segment: &Segment| segment.is_executable;
+        self.biases(address, offset, code).next()
+    }
+
+    /// The same for each segment that `is_meant` and is in those pages; two may share one.
+    pub fn biases(
+        &self,
+        address: u64,
+        offset: u64,
+        is_meant: impl Fn(&Segment) -> bool,
+    ) -> impl Iterator<Item = u64> {
         const PAGE: u64 = 4_096;
-        let segment = self.segments.iter().find(|segment| {
+        let segments = self.segments.iter().filter(move |segment| {
             let start = segment.file_offset / PAGE * PAGE;
             let end = segment.file_offset.saturating_add(segment.file_size);
-            segment.is_executable && (start..end).contains(&offset)
-        })?;
-        let linked = segment
-            .address
-            .wrapping_add(offset)
-            .wrapping_sub(segment.file_offset);
-        Some(address.wrapping_sub(linked))
+            is_meant(segment) && (start..end).contains(&offset)
+        });
+        segments.map(move |segment| {
+            let linked = segment
+                .address
+                .wrapping_add(offset)
+                .wrapping_sub(segment.file_offset);
+            address.wrapping_sub(linked)
+        })
     }
 
     /// What the file holds from `address` to the end of its segment.

@@ -6,7 +6,10 @@ use std::{
 use proptest::{collection::vec, prelude::any, proptest};
 
 use super::*;
-use crate::runtime::tokio::{Kind, Layout, ProbePoint, Source, TaskType, WakeProbe};
+use crate::runtime::{
+    probe::ProbePoint,
+    tokio::{Kind, Layout, Source, TaskType, Tokio, WakeProbe},
+};
 
 /// A program with one segment of code and nothing in it.
 fn program(build_id: &[u8], code: u8) -> Vec<u8> {
@@ -76,7 +79,7 @@ impl Folder {
         let data = fs::read(self.program()).unwrap();
         let image = Image::parse(&data).unwrap();
         let found = cache.recognise(&File::open(self.program()).unwrap(), &image);
-        assert_eq!(found.tokio, None);
+        assert_eq!(found.holds, Holds::default());
         found.is_from_cache
     }
 
@@ -135,9 +138,13 @@ fn tokio() -> Tokio {
     }
 }
 
-fn entry_of(tokio: Option<&Tokio>) -> Vec<u8> {
-    let (tool, file) = ("0.1.0", &identity());
-    bytes(&EntryOf { tool, file, tokio }).unwrap()
+fn holds(tokio: Option<Tokio>) -> Holds {
+    Holds { tokio, node: None }
+}
+
+fn entry_of(tokio: Option<Tokio>) -> Vec<u8> {
+    let (tool, file, holds) = ("0.1.0", &identity(), &holds(tokio));
+    bytes(&EntryOf { tool, file, holds }).unwrap()
 }
 
 #[test]
@@ -227,17 +234,17 @@ fn wait_until(mut condition: impl FnMut() -> bool) -> bool {
 #[test]
 fn an_entry_is_read_as_it_was_written() {
     for tokio in [Some(tokio()), None] {
-        let entry = parse(&entry_of(tokio.as_ref())).unwrap();
+        let entry = parse(&entry_of(tokio.clone())).unwrap();
         assert_eq!(
-            (entry.tool.as_str(), entry.file, entry.tokio),
-            ("0.1.0", identity(), tokio)
+            (entry.tool.as_str(), entry.file, entry.holds),
+            ("0.1.0", identity(), holds(tokio))
         );
     }
 }
 
 #[test]
 fn a_damaged_entry_is_none() {
-    let mut entry = entry_of(Some(&tokio()));
+    let mut entry = entry_of(Some(tokio()));
     for end in 0..entry.len() {
         assert!(parse(&entry[..end]).is_none(), "{end} bytes of it");
     }
@@ -257,7 +264,7 @@ proptest! {
     fn no_entry_makes_it_panic(mut body in vec(any::<u8>(), 0..300), at in 0_usize..600, whole: bool) {
         if whole {
             // As if the sum were right.
-            let mut json = entry_of(Some(&tokio())).split_off(MAGIC.len() + CHECKSUM);
+            let mut json = entry_of(Some(tokio())).split_off(MAGIC.len() + CHECKSUM);
             let at = at.min(json.len());
             let end = json.len().min(at + body.len() / 20);
             json.splice(at..end, body);
@@ -310,22 +317,19 @@ fn an_entry_with_probes_elsewhere_is_not_used() {
     let place = place_of(&folder.cache);
     // No function begins there, no instruction is known to be there.
     for types in [tokio().types, Vec::new()] {
-        let wrong = Tokio { types, ..tokio() };
-        folder.cache.write(place, &identity, Some(&wrong)).unwrap();
+        let wrong = holds(Some(Tokio { types, ..tokio() }));
+        folder.cache.write(place, &identity, &wrong).unwrap();
         assert!(!folder.is_known() && folder.is_known());
     }
-    let harmless = Tokio {
+    let harmless = holds(Some(Tokio {
         types: Vec::new(),
         wakes: Vec::new(),
         ..tokio()
-    };
-    folder
-        .cache
-        .write(place, &identity, Some(&harmless))
-        .unwrap();
+    }));
+    folder.cache.write(place, &identity, &harmless).unwrap();
     let data = fs::read(folder.program()).unwrap();
     let found = folder.cache.recognise(&file, &Image::parse(&data).unwrap());
-    assert_eq!(found.tokio, Some(harmless));
+    assert_eq!(found.holds, harmless);
 }
 
 #[test]
@@ -434,25 +438,24 @@ fn who_reads_while_others_write_gets_a_whole_entry() {
     let (place, identity) = (place_of(&folder.cache), identity());
     let mut long = tokio();
     long.notes = vec!["x".repeat(100_000)];
-    let short = tokio();
-    folder.cache.write(place, &identity, Some(&short)).unwrap();
+    let (long, short) = (holds(Some(long)), holds(Some(tokio())));
+    folder.cache.write(place, &identity, &short).unwrap();
     let done = AtomicBool::new(false);
     // Both may pick the same name for what is unfinished; then one of the two is not kept.
-    let write = |tokio| {
+    let write = |holds| {
         for _ in 0..200 {
-            let _ = folder.cache.write(place, &identity, Some(tokio));
+            let _ = folder.cache.write(place, &identity, holds);
         }
         done.store(true, Ordering::Relaxed);
     };
     std::thread::scope(|scope| {
-        for tokio in [&short, &long] {
+        for holds in [&short, &long] {
             let write = &write;
-            scope.spawn(move || write(tokio));
+            scope.spawn(move || write(holds));
         }
         while !done.load(Ordering::Relaxed) {
             let entry = parse(&read(place, &identity.name()).unwrap()).unwrap();
-            let tokio = entry.tokio.unwrap();
-            assert!(tokio == short || tokio == long);
+            assert!(entry.holds == short || entry.holds == long);
         }
     });
     folder.entry();

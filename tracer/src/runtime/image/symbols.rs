@@ -59,6 +59,53 @@ impl<'data> Image<'data> {
         })
     }
 
+    /// Addresses of what the file offers to others under these names; in a program that offers nothing, of what has
+    /// these names. Costs little where there is nothing of the kind.
+    #[must_use]
+    pub fn exported<const COUNT: usize>(&self, names: [&str; COUNT]) -> [Option<u64>; COUNT] {
+        let mut found = [None; COUNT];
+        let tables = [elf::SHT_DYNSYM, elf::SHT_SYMTAB];
+        let table = tables
+            .iter()
+            .find_map(|&kind| self.sections.iter().find(|section| section.kind == kind));
+        let Some((table, texts)) =
+            table.and_then(|table| Some((table, self.sections.get(table.link)?.data)))
+        else {
+            return found;
+        };
+        let is_there = |name: &str| memchr::memmem::find(texts, name.as_bytes()).is_some();
+        let there = names.map(is_there);
+        if !there.contains(&true) {
+            return found;
+        }
+        for entry in table.data.as_chunks::<24>().0.iter().take(SYMBOLS) {
+            let at = u32::from_le_bytes([entry[0], entry[1], entry[2], entry[3]]);
+            let defined = u16::from_le_bytes([entry[6], entry[7]]) != elf::SHN_UNDEF;
+            let rest = usize::try_from(at).ok().and_then(|at| texts.get(at..));
+            let (true, Some(rest)) = (defined, rest) else {
+                continue;
+            };
+            for (name, found) in names.iter().zip(&mut found) {
+                let is_it = rest
+                    .strip_prefix(name.as_bytes())
+                    .is_some_and(|rest| rest.first() == Some(&0));
+                if is_it {
+                    *found = Some(words3(entry)[1]);
+                }
+            }
+        }
+        found
+    }
+
+    /// The addresses of the variable or function of this mangled name.
+    #[must_use]
+    pub fn extent(&self, name: &str) -> Option<Range<u64>> {
+        let symbols = self.symbols();
+        let found = |symbol: &&Symbol| symbols.name(symbol) == Some(name);
+        let symbol = symbols.sorted.iter().find(found)?;
+        Some(symbol.address..symbol.address.checked_add(symbol.size)?)
+    }
+
     /// Where thread-local variables are in the block and their size, in bytes, of those whose mangled name fits.
     pub fn thread_locals<'a>(
         &'a self,

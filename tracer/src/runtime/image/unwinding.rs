@@ -25,9 +25,10 @@ impl<'data> Image<'data> {
     /// From where to where the function goes that holds `address`.
     #[must_use]
     pub fn function(&self, address: u64) -> Option<Range<u64>> {
-        self.function_by_unwinding(address)
-            .or_else(|| self.function_by_symbol(address))
-            .filter(|function| function.contains(&address))
+        // Code that is written in assembler, or was compiled as data, has no unwinding information.
+        let holds = |function: &Range<u64>| function.contains(&address);
+        let by_unwinding = self.function_by_unwinding(address).filter(holds);
+        by_unwinding.or_else(|| self.function_by_symbol(address).filter(holds))
     }
 
     fn function_by_unwinding(&self, address: u64) -> Option<Range<u64>> {

@@ -2,14 +2,14 @@
 //! place is data that survives stripping.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     ops::Range,
 };
 
-use iced_x86::{FlowControl, Instruction, Mnemonic, OpKind, Register};
+use iced_x86::{FlowControl, Instruction, OpKind};
 
-use super::{Source, code::Code};
-use crate::runtime::image::Image;
+use super::Source;
+use crate::runtime::{code::Code, image::Image};
 
 /// Instructions looked at in one function.
 const INSTRUCTIONS: usize = 200_000;
@@ -37,9 +37,12 @@ pub(super) fn location(image: &Image, address: u64) -> Option<Source> {
     })
 }
 
+/// Where the outermost state machine of a function was written, by the function's address.
+pub(super) type Machines = HashMap<u64, Option<Source>>;
+
 /// The place of the outermost state machine in the function at `address`; others may be inlined into it.
-pub(super) fn outermost(code: &Code, address: u64) -> Option<Source> {
-    if let Some(known) = code.machines.borrow().get(&address) {
+pub(super) fn outermost(code: &Code, address: u64, known: &mut Machines) -> Option<Source> {
+    if let Some(known) = known.get(&address) {
         return known.clone();
     }
     let walk = Walk {
@@ -50,7 +53,7 @@ pub(super) fn outermost(code: &Code, address: u64) -> Option<Source> {
         left: INSTRUCTIONS,
     };
     let found = walk.run();
-    code.machines.borrow_mut().insert(address, found.clone());
+    known.insert(address, found.clone());
     found
 }
 
@@ -185,13 +188,4 @@ pub(super) fn tells(image: &Image, address: u64, texts: &[&[u8]]) -> bool {
         texts.iter().any(|text| bytes.starts_with(text))
     };
     is_text(address) || image.pointer(address).is_some_and(is_text)
-}
-
-/// True when an instruction copies a register's address-sized content to another.
-pub(super) fn is_copy(instruction: &Instruction) -> Option<(Register, Register)> {
-    let is_copy = instruction.mnemonic() == Mnemonic::Mov
-        && instruction.op0_kind() == OpKind::Register
-        && instruction.op1_kind() == OpKind::Register
-        && instruction.op0_register().size() == 8;
-    is_copy.then(|| (instruction.op0_register(), instruction.op1_register()))
 }

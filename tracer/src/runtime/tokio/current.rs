@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use iced_x86::{Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
 
-use super::{code::Code, coroutine::is_copy, scan::Vtable};
+use super::scan::Vtable;
+use crate::runtime::code::{Code, is_copy};
 
 /// Calls from `poll` to where the id is set, and functions looked at on the way.
 const DEPTH: usize = 3;

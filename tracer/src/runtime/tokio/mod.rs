@@ -6,9 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::image::Image;
+use super::{code::Code, image::Image, probe::ProbePoint};
 
-mod code;
 mod coroutine;
 mod current;
 mod label;
@@ -50,15 +49,6 @@ pub struct Source {
     pub file: String,
     /// From 1.
     pub line: u32,
-}
-
-/// An instruction to probe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct ProbePoint {
-    /// Where it is in the file, in bytes from its start.
-    pub file_offset: u64,
-    /// The kernel emulates it; another one it has to copy out and single-step, which costs many times as much.
-    pub is_emulated: bool,
 }
 
 /// A task type: one vtable.
@@ -121,7 +111,7 @@ impl Tokio {
     /// begins. A probe elsewhere would break the program.
     #[must_use]
     pub fn fits(&self, image: &Image) -> bool {
-        probe::fit(&code::Code::new(image), self)
+        probe::fit(&Code::new(image), self)
     }
 }
 
@@ -132,7 +122,7 @@ pub fn recognise(image: &Image) -> Option<Tokio> {
     let Some((vtables, layout)) = scan::vtables(image) else {
         return without_types(image);
     };
-    let code = code::Code::new(image);
+    let code = Code::new(image);
     let waker = probe::waker_table(&code, &vtables);
     let version = version::find(image);
     // The shape alone was never met elsewhere, but a second sign costs little.
@@ -187,7 +177,7 @@ pub fn recognise(image: &Image) -> Option<Tokio> {
                 kind: named.kind.unwrap_or(Kind::Async),
                 id: table.id,
                 trailer: table.trailer,
-                poll_probe: probe::entry(&code, table.poll())?,
+                poll_probe: super::probe::entry(&code, table.poll())?,
             })
         })
         .collect();

@@ -12,11 +12,11 @@ use std::{
 
 use super::{
     Kind, Source,
-    code::Code,
-    coroutine::{location, outermost, tells},
+    coroutine::{Machines, location, outermost, tells},
     scan::{Vtable, is_poll},
     shown::{shown, unwrapped},
 };
+use crate::runtime::code::Code;
 
 /// Calls from a function of the table to one that tells of the type: two in a release build, many in a debug build.
 const DEPTH: usize = 14;
@@ -66,6 +66,7 @@ struct Clue {
 /// What is known about each table, in their order.
 pub(super) fn find(code: &Code, vtables: &[Vtable]) -> Vec<Named> {
     let mut names = Demangled::default();
+    let mut machines = Machines::new();
     let mut found: Vec<Named> = vtables
         .iter()
         .map(|table| Named {
@@ -83,7 +84,7 @@ pub(super) fn find(code: &Code, vtables: &[Vtable]) -> Vec<Named> {
         if is_unknown_job && runs_worker(code, table) {
             named.futures = vec![LAUNCH.to_owned()];
         }
-        if let Some(body) = body(code, table, named, &mut names) {
+        if let Some(body) = body(code, table, named, &mut names, &mut machines) {
             if named.futures.is_empty() {
                 named.futures = by_body(&candidates, &body);
             }
@@ -344,7 +345,13 @@ struct Body {
 }
 
 /// What the task runs, when it is an `async fn` or block, or a wrapper around one.
-fn body(code: &Code, table: &Vtable, named: &Named, names: &mut Demangled) -> Option<Body> {
+fn body(
+    code: &Code,
+    table: &Vtable,
+    named: &Named,
+    names: &mut Demangled,
+    machines: &mut Machines,
+) -> Option<Body> {
     let may_be = match named.future() {
         Some(future) => future.trim_end_matches('>').ends_with('}'),
         None => true,
@@ -359,7 +366,7 @@ fn body(code: &Code, table: &Vtable, named: &Named, names: &mut Demangled) -> Op
         reached.into_iter().map(|(address, _)| address).collect()
     };
     functions.into_iter().find_map(|function| {
-        let source = outermost(code, function)?;
+        let source = outermost(code, function, machines)?;
         let about = names.of(code, function);
         let own = about.names.iter().filter(|name| name.ends_with("}}"));
         let names = own.cloned().collect();

@@ -1,15 +1,11 @@
 //! Which instructions to probe: the entries of `poll`, and one that every wake of a task passes.
-//!
-//! The kernel emulates some instructions when a probe is on them and single-steps a copy of all others, which was
-//! measured to cost fifteen times as much.
 
 use std::collections::{HashMap, HashSet};
 
-use iced_x86::{
-    FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register,
-};
+use iced_x86::{Mnemonic, Register};
 
-use super::{ProbePoint, Tokio, WakeProbe, code::Code, coroutine::is_copy, scan::Vtable};
+use super::{Tokio, WakeProbe, scan::Vtable};
+use crate::runtime::{code::Code, probe};
 
 /// Calls from `poll` to where a waker is made: none when all is inlined, eight in a debug build.
 const DEPTH: usize = 8;
@@ -17,59 +13,6 @@ const DEPTH: usize = 8;
 const FUNCTIONS: usize = 400;
 /// Types asked which waker they make.
 const ASKED: usize = 64;
-
-/// The entry of a function.
-pub(super) fn entry(code: &Code, address: u64) -> Option<ProbePoint> {
-    let file_offset = code.image.file_offset(address)?;
-    let first = code.decode(code.bounds(address)).next()?;
-    Some(ProbePoint {
-        file_offset,
-        is_emulated: is_emulated(code, &first),
-    })
-}
-
-/// What every kernel that can probe emulates: `jmp`, `call` and conditional jumps to a fixed place, one-byte `nop`,
-/// and `push` of a register. With an operand size or segment prefix it even refuses them.
-///
-/// <https://github.com/torvalds/linux/blob/v6.12/arch/x86/kernel/uprobes.c> (`branch_setup_xol_ops`,
-/// `push_setup_xol_ops`, `is_prefix_bad`)
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "there are two thousand instructions"
-)]
-fn is_emulated(code: &Code, instruction: &Instruction) -> bool {
-    let bytes = code.image.from(instruction.ip()).unwrap_or_default();
-    let Some(&first) = bytes.first() else {
-        return false;
-    };
-    let is_near = instruction.op0_kind() == OpKind::NearBranch64;
-    let is_plain = !matches!(first, 0x26 | 0x2e | 0x36 | 0x3e | 0x64..=0x67);
-    match instruction.flow_control() {
-        FlowControl::ConditionalBranch => is_near && is_plain && !is_loop(instruction),
-        FlowControl::UnconditionalBranch | FlowControl::Call => is_near && is_plain,
-        FlowControl::Next => match instruction.mnemonic() {
-            Mnemonic::Nop => instruction.len() == 1,
-            Mnemonic::Push if instruction.op0_kind() == OpKind::Register => {
-                matches!((instruction.len(), first), (1, _) | (2, 0x41))
-            }
-            _ => false,
-        },
-        _ => false,
-    }
-}
-
-/// `loop` and `jrcxz` are conditional jumps that the kernel does not emulate.
-fn is_loop(instruction: &Instruction) -> bool {
-    matches!(
-        instruction.mnemonic(),
-        Mnemonic::Loop
-            | Mnemonic::Loope
-            | Mnemonic::Loopne
-            | Mnemonic::Jrcxz
-            | Mnemonic::Jecxz
-            | Mnemonic::Jcxz
-    )
-}
 
 /// True when every probe can be put where it is said to be.
 pub(super) fn fit(code: &Code, tokio: &Tokio) -> bool {
@@ -79,28 +22,13 @@ pub(super) fn fit(code: &Code, tokio: &Tokio) -> bool {
     };
     let polls = tokio.types.iter().all(|of_type| {
         // The return of `poll` is probed too: then the word on top of the stack has to be where it returns to.
-        begins(of_type.poll) && entry(code, of_type.poll) == Some(of_type.poll_probe)
+        begins(of_type.poll) && probe::entry(code, of_type.poll) == Some(of_type.poll_probe)
     });
     let others = tokio.wakes.iter().chain(&tokio.spawns);
     polls
         && others
             .map(|probe| probe.point)
-            .all(|point| is_instruction(code, point))
-}
-
-/// True when decoding from the function's beginning on comes to this instruction.
-fn is_instruction(code: &Code, point: ProbePoint) -> bool {
-    let address = code.image.code_at(point.file_offset);
-    let Some((address, function)) =
-        address.and_then(|address| Some((address, code.image.function(address)?)))
-    else {
-        return false;
-    };
-    code.decode(function)
-        .find(|instruction| instruction.ip() >= address)
-        .is_some_and(|found| {
-            found.ip() == address && is_emulated(code, &found) == point.is_emulated
-        })
+            .all(|point| probe::is_instruction(code, point))
 }
 
 /// The address of the table of functions in every waker of a task: `clone`, `wake`, `wake_by_ref`, `drop`.
@@ -189,7 +117,7 @@ pub(super) fn wakes(code: &Code, waker_table: Option<u64>) -> Vec<WakeProbe> {
     functions.dedup();
     functions
         .into_iter()
-        .filter_map(|function| cheap_point(code, function))
+        .filter_map(|function| wake(code, function))
         .collect()
 }
 
@@ -208,8 +136,8 @@ pub(super) fn handovers(code: &Code) -> Vec<WakeProbe> {
         .named(is_spawn)
         .filter_map(|(function, _)| {
             Some(WakeProbe {
-                point: entry(code, function)?,
-                header_register: dwarf_register(SECOND_ARGUMENT)?,
+                point: probe::entry(code, function)?,
+                header_register: probe::dwarf_register(SECOND_ARGUMENT)?,
             })
         })
         .collect()
@@ -217,79 +145,12 @@ pub(super) fn handovers(code: &Code) -> Vec<WakeProbe> {
 
 /// The first emulated instruction that every call executes while the header's address is in a register, before the
 /// task's state is changed; the entry when there is none.
-fn cheap_point(code: &Code, function: u64) -> Option<WakeProbe> {
-    let first = entry(code, function)?;
-    let mut headers = vec![Register::RDI];
-    let mut infos = InstructionInfoFactory::new();
-    for instruction in code.decode(code.bounds(function)) {
-        if instruction.has_lock_prefix() || headers.is_empty() {
-            break;
-        }
-        if is_emulated(code, &instruction) {
-            return Some(WakeProbe {
-                point: ProbePoint {
-                    file_offset: code.image.file_offset(instruction.ip())?,
-                    is_emulated: true,
-                },
-                header_register: dwarf_register(*headers.first()?)?,
-            });
-        }
-        if instruction.flow_control() != FlowControl::Next {
-            break;
-        }
-        follow(&mut headers, &instruction, &mut infos);
-    }
+fn wake(code: &Code, function: u64) -> Option<WakeProbe> {
+    let place = probe::place(code, function, &[Register::RDI], |instruction| {
+        instruction.has_lock_prefix()
+    })?;
     Some(WakeProbe {
-        point: first,
-        header_register: dwarf_register(Register::RDI)?,
+        point: place.point,
+        header_register: *place.registers.first()?,
     })
-}
-
-/// Keeps track of which registers hold the header's address.
-fn follow(
-    headers: &mut Vec<Register>,
-    instruction: &Instruction,
-    infos: &mut InstructionInfoFactory,
-) {
-    if let Some((to, from)) = is_copy(instruction) {
-        let known = headers.contains(&from);
-        headers.retain(|&register| register != to);
-        if known {
-            headers.push(to);
-        }
-        return;
-    }
-    for used in infos.info(instruction).used_registers() {
-        let is_written = matches!(
-            used.access(),
-            OpAccess::Write | OpAccess::CondWrite | OpAccess::ReadWrite | OpAccess::ReadCondWrite
-        );
-        if is_written {
-            headers.retain(|&register| register != used.register().full_register());
-        }
-    }
-}
-
-/// <https://gitlab.com/x86-psABIs/x86-64-ABI> (DWARF Register Number Mapping)
-fn dwarf_register(register: Register) -> Option<u8> {
-    const ORDER: [Register; 16] = [
-        Register::RAX,
-        Register::RDX,
-        Register::RCX,
-        Register::RBX,
-        Register::RSI,
-        Register::RDI,
-        Register::RBP,
-        Register::RSP,
-        Register::R8,
-        Register::R9,
-        Register::R10,
-        Register::R11,
-        Register::R12,
-        Register::R13,
-        Register::R14,
-        Register::R15,
-    ];
-    let at = ORDER.iter().position(|&known| known == register)?;
-    u8::try_from(at).ok()
 }

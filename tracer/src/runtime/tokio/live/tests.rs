@@ -1,7 +1,10 @@
 //! On memory made by hand.
 
 use super::*;
-use crate::runtime::tokio::{Layout, ProbePoint, TaskType};
+use crate::runtime::{
+    probe::ProbePoint,
+    tokio::{Layout, TaskType},
+};
 
 const BASE: u64 = 0x7f00_0000_0000;
 const BIAS: u64 = 0x5555_0000_0000;

@@ -4,8 +4,7 @@ use std::{cell::RefCell, collections::HashMap, ops::Range, rc::Rc};
 
 use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
 
-use super::Source;
-use crate::runtime::image::Image;
+use super::image::Image;
 
 /// Bytes looked at of a function whose end is not known.
 const UNKNOWN: u64 = 512;
@@ -27,8 +26,6 @@ pub(super) struct Function {
 pub(super) struct Code<'image, 'data> {
     pub(super) image: &'image Image<'data>,
     known: RefCell<HashMap<u64, Rc<Function>>>,
-    /// Where the outermost state machine of a function was written, by the function's address.
-    pub(super) machines: RefCell<HashMap<u64, Option<Source>>>,
 }
 
 impl<'image, 'data> Code<'image, 'data> {
@@ -36,7 +33,6 @@ impl<'image, 'data> Code<'image, 'data> {
         Self {
             image,
             known: RefCell::default(),
-            machines: RefCell::default(),
         }
     }
 
@@ -161,6 +157,31 @@ impl<'image, 'data> Code<'image, 'data> {
         (self.image.is_code(value) || self.image.is_constant(value)).then_some(value)
     }
 
+    /// Those of the functions that the code calls or jumps to by name. Looks at all of it, without decoding: that four
+    /// bytes look like such a call by chance is next to impossible.
+    pub(super) fn called(&self, functions: &[u64]) -> Vec<u64> {
+        const CALL: u8 = 0xe8;
+        const JUMP: u8 = 0xe9;
+        let mut called = Vec::new();
+        for segment in self.image.segments().iter().filter(|one| one.is_executable) {
+            let bytes = self.image.from(segment.address).unwrap_or_default();
+            for at in memchr::memchr2_iter(CALL, JUMP, bytes) {
+                let Some(offset) = bytes
+                    .get(at + 1..at + 5)
+                    .and_then(|one| one.try_into().ok())
+                else {
+                    continue;
+                };
+                let next = segment.address.wrapping_add(at as u64 + 5);
+                let target = next.wrapping_add_signed(i64::from(i32::from_le_bytes(offset)));
+                if functions.contains(&target) && !called.contains(&target) {
+                    called.push(target);
+                }
+            }
+        }
+        called
+    }
+
     /// The functions that can be reached from `start` by at most `depth` calls, nearest first, with the number of
     /// calls; at most `most`. Goes no further from those that `enter` refuses.
     pub(super) fn reach(
@@ -189,4 +210,13 @@ impl<'image, 'data> Code<'image, 'data> {
         }
         reached
     }
+}
+
+/// To which register an instruction copies the address-sized content of which other one.
+pub(super) fn is_copy(instruction: &Instruction) -> Option<(Register, Register)> {
+    let is_copy = instruction.mnemonic() == Mnemonic::Mov
+        && instruction.op0_kind() == OpKind::Register
+        && instruction.op1_kind() == OpKind::Register
+        && instruction.op0_register().size() == 8;
+    is_copy.then(|| (instruction.op0_register(), instruction.op1_register()))
 }

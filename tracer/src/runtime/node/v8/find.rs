@@ -1,0 +1,77 @@
+//! V8 in the files of a process.
+
+use std::{collections::HashSet, fs::File, os::fd::AsRawFd as _};
+
+use memchr::memmem;
+use tracer_common::Pid;
+
+use super::{Layout, Texts};
+use crate::{
+    runtime::image::Image,
+    target::{
+        mapping::{self, Mapping},
+        sys,
+    },
+};
+
+/// V8 in a process.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Where it keeps things.
+    pub layout: Layout,
+    /// The file it is in, as `/proc/PID/maps` has it.
+    file: (u64, u64),
+}
+
+/// Looks for V8 in the files with code that `pid` has mapped.
+#[must_use]
+pub fn find(pid: Pid) -> Option<Found> {
+    let root = mapping::root(pid);
+    let mut seen = HashSet::new();
+    mapping::of(pid)
+        .iter()
+        .filter(|mapping| is_text(mapping))
+        .filter(|mapping| seen.insert((mapping.device, mapping.inode)))
+        .find_map(|mapping| {
+            let path = mapping::seen_from(&root, &mapping.path);
+            let (file, _) = mapping::open(pid, mapping, path, true)?;
+            Some(Found {
+                layout: layout(&file)?,
+                file: (mapping.device, mapping.inode),
+            })
+        })
+}
+
+fn layout(file: &File) -> Option<Layout> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let content = sys::map_file(path.as_ref()).ok()?;
+    let image = Image::parse(&content)?;
+    // Nearly no file has it, and to read all symbols takes time.
+    let is_likely = [".dynstr", ".strtab"]
+        .iter()
+        .any(|names| memmem::find(image.section(names), b"v8dbg_").is_some());
+    is_likely.then(|| Layout::of(&image))?
+}
+
+impl Found {
+    /// Which files with code the process has mapped now.
+    #[must_use]
+    pub fn texts(&self, pid: Pid) -> Texts {
+        let mut texts = Texts::default();
+        for mapping in mapping::of(pid) {
+            let range = mapping.start..mapping.end;
+            if (mapping.device, mapping.inode) == self.file && mapping.executable {
+                texts.own.push((range, mapping.offset));
+            } else if is_text(&mapping) || (mapping.executable && &*mapping.path == "[vdso]") {
+                texts.others.push(range);
+            } else if mapping.path.is_empty() && mapping.readable {
+                texts.anonymous.push(mapping.start);
+            }
+        }
+        texts
+    }
+}
+
+fn is_text(mapping: &Mapping) -> bool {
+    mapping.executable && mapping.path.starts_with('/')
+}
