@@ -180,6 +180,8 @@ pub struct ProbesSample {
     pub polls_on: Nanos,
     /// Time during which wakes of tasks were watched.
     pub wakes_on: Nanos,
+    /// Time during which work for pools was watched.
+    pub works_on: Nanos,
 }
 
 /// Tasks of a type that were found in the memory of a process.
@@ -300,6 +302,8 @@ pub enum Meta {
     TaskType(TaskTypeMeta),
     /// Where tasks of a type wait; again when that has changed.
     Waits(WaitsMeta),
+    /// What work for libuv's pool belongs to.
+    WorkType(WorkTypeMeta),
 }
 
 /// A runtime in a process, or that there is none.
@@ -307,7 +311,7 @@ pub enum Meta {
 pub struct RuntimeMeta {
     /// The process.
     pub pid: Pid,
-    /// Which: `tokio`; `native` when none was recognised.
+    /// Which: `node` or `tokio`; `native` when none was recognised.
     pub kind: String,
     /// Its version; empty when not known.
     pub version: String,
@@ -317,6 +321,15 @@ pub struct RuntimeMeta {
     pub files: u32,
     /// What cannot be had and why, one line each.
     pub notes: Vec<String>,
+}
+
+impl RuntimeMeta {
+    /// True when a thread of the process that waits for events is an event loop, and not one of several workers that
+    /// take turns to wait.
+    #[must_use]
+    pub fn has_loops(&self) -> bool {
+        self.kind == "node"
+    }
 }
 
 /// A type of task.
@@ -353,6 +366,17 @@ pub struct WaitsMeta {
     pub groups: Vec<WaitGroup>,
     /// Why there is nothing to tell; empty otherwise.
     pub why: String,
+}
+
+/// A class of Node whose objects hand work to libuv's pool.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WorkTypeMeta {
+    /// The process.
+    pub pid: Pid,
+    /// What its objects point to: an address in the class's vtable.
+    pub vtable: u64,
+    /// As people call what it does: `crypto.pbkdf2`, `zlib`.
+    pub name: String,
 }
 
 /// Tasks that wait in the same way.

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 
 use tracer_common::{
     Nanos, Pid, Table,
+    event_loop::LoopRow,
     hist::BUCKETS,
     table::{
-        ErrorRow, Errors, FileRow, Files, LockRow, Locks, MemoryCalls, MemoryKey, MemoryRow, Plain,
-        PollRow, PollerRow, Pollers, Polls, TaskTimes, TaskTypes, TaskWakeRow, TaskWakes, Timed,
-        TypeRow, WakeRow, Wakes,
+        Collections, ErrorRow, Errors, FileRow, Files, LockRow, Locks, Loops, MemoryCalls,
+        MemoryKey, MemoryRow, Plain, PollRow, PollerRow, Pollers, Polls, TaskTimes, TaskTypes,
+        TaskWakeRow, TaskWakes, Timed, TypeRow, WakeRow, Wakes, WorkPoolRow, WorkPools, Works,
     },
 };
 
@@ -45,6 +46,10 @@ impl Folds for TaskTypes {}
 impl Folds for TaskTimes {}
 impl Folds for TaskWakes {}
 impl Folds for Pollers {}
+impl Folds for Loops {}
+impl Folds for Collections {}
+impl Folds for Works {}
+impl Folds for WorkPools {}
 
 impl Folds for MemoryCalls {
     /// One row for all processes: 0 is none.
@@ -230,6 +235,25 @@ impl<R: Sum> Entry<R> {
     }
 }
 
+/// From this share of the time on, what was watched is taken for all of it: readings of clocks are microseconds apart.
+pub(super) const EXACT: f64 = 0.999;
+
+/// What was counted in a part of the time, extrapolated to all of it.
+pub(super) fn scale(count: u64, share: Option<f64>) -> u64 {
+    match share {
+        Some(share) if share > 0.0 && share < EXACT => (count as f64 / share).round() as u64,
+        Some(_) | None => count,
+    }
+}
+
+pub(super) fn scale_all(times: Distribution, share: Option<f64>) -> Distribution {
+    Distribution {
+        count: scale(times.count, share),
+        sum: Nanos(scale(times.sum.0, share)),
+        ..times
+    }
+}
+
 /// Summarises durations.
 pub(super) fn distribution(timed: &Timed) -> Distribution {
     let mut histogram = Histogram::default();
@@ -375,6 +399,29 @@ impl Sum for PollerRow {
     }
 }
 
+impl Sum for WorkPoolRow {
+    fn add(&mut self, other: &Self) {
+        add_fields!(self, other, submitted begun ended);
+    }
+
+    fn headline(&self) -> [u64; 2] {
+        [self.submitted, self.ended]
+    }
+}
+
+impl Sum for LoopRow {
+    fn add(&mut self, other: &Self) {
+        add_fields!(self, other, iterations waits events idle asking long ready futex io fault other);
+        self.returned = self.returned.max(other.returned);
+        self.slept = self.slept.max(other.slept);
+        add_timed(&mut self.busy, &other.busy);
+    }
+
+    fn headline(&self) -> [u64; 2] {
+        [self.iterations, self.waits]
+    }
+}
+
 /// All of them.
 #[derive(Debug, Default)]
 pub(super) struct Tables {
@@ -388,6 +435,10 @@ pub(super) struct Tables {
     pub(super) task_times: Counters<TaskTimes>,
     pub(super) task_wakes: Counters<TaskWakes>,
     pub(super) pollers: Counters<Pollers>,
+    pub(super) loops: Counters<Loops>,
+    pub(super) collections: Counters<Collections>,
+    pub(super) works: Counters<Works>,
+    pub(super) work_pools: Counters<WorkPools>,
 }
 
 impl Tables {
@@ -404,6 +455,10 @@ impl Tables {
             TaskTimes::NUMBER => self.task_times.sample(sample),
             TaskWakes::NUMBER => self.task_wakes.sample(sample),
             Pollers::NUMBER => self.pollers.sample(sample),
+            Loops::NUMBER => self.loops.sample(sample),
+            Collections::NUMBER => self.collections.sample(sample),
+            Works::NUMBER => self.works.sample(sample),
+            WorkPools::NUMBER => self.work_pools.sample(sample),
             _ => false,
         }
     }
@@ -419,5 +474,9 @@ impl Tables {
         self.task_times.close();
         self.task_wakes.close();
         self.pollers.close();
+        self.loops.close();
+        self.collections.close();
+        self.works.close();
+        self.work_pools.close();
     }
 }

@@ -5,8 +5,11 @@
 //! bounded: what ended is folded into its name.
 
 mod counters;
+mod event_loops;
+mod found;
 mod histogram;
 mod level;
+mod node;
 pub mod snapshot;
 mod stacks;
 mod syscalls;
@@ -57,6 +60,8 @@ pub struct Model {
     tables: counters::Tables,
     stacks: stacks::Stacks,
     tasks: tasks::Tasks,
+    node: node::Node,
+    loops: event_loops::Loops,
     files: BTreeMap<(Pid, u32), FileMeta>,
     limits: BTreeMap<Pid, LimitsMeta>,
     pressure: level::Pressure,
@@ -145,12 +150,23 @@ impl Model {
             Event::LongWait(wait) => {
                 self.stacks.waited(header.at, wait);
                 self.tasks.waited(header.at, wait);
+                if self.tasks.has_loops(wait.pid) != Some(false) {
+                    self.loops.waited(header.at, wait);
+                }
             }
             Event::CpuSample(sample) => {
                 self.stacks.sampled(sample);
                 self.tasks.sampled(header, sample);
+                if self.tasks.has_loops(header.pid) != Some(false) {
+                    self.loops.sampled(header, sample);
+                }
             }
             Event::LongPoll(poll) => self.tasks.long(header, poll),
+            Event::LongIteration(iteration) => {
+                if self.tasks.has_loops(header.pid) != Some(false) {
+                    self.loops.long(header, iteration);
+                }
+            }
             Event::Mapped(mapped) => self.stacks.mapped(header.pid, mapped),
             Event::Unmapped(unmapped) => self.stacks.unmapped(header.pid, unmapped),
             // Counted in the kernel too; the single ones are for those who read the recording.
@@ -270,9 +286,15 @@ impl Model {
                     self.probes.push(probe.clone());
                 }
             }
-            Meta::Runtime(meta) => self.tasks.runtime(meta),
+            Meta::Runtime(meta) => {
+                self.tasks.runtime(meta);
+                if !meta.has_loops() {
+                    self.loops.has_none(meta.pid);
+                }
+            }
             Meta::TaskType(meta) => self.tasks.name(meta),
             Meta::Waits(meta) => self.tasks.waits(meta),
+            Meta::WorkType(meta) => self.node.name(meta),
             Meta::Stack(meta) => self.stacks.stack(meta),
             Meta::Symbol(meta) => self.stacks.symbol(meta),
             Meta::File(meta) => {
@@ -303,6 +325,7 @@ impl Model {
         let syscalls = self.syscalls.close();
         self.tables.close();
         self.tasks.close(&self.tables, at, length);
+        self.close_loops(at, length);
         self.target_cpu.total = self
             .target_cpu
             .total
@@ -369,6 +392,8 @@ impl Model {
             memory: self.memory_view(),
             cpu: self.cpu_view(),
             tasks: self.tasks_view(),
+            node: self.node_view(),
+            loops: self.loops_view(),
             in_flight: self.level_views(),
             quality: Quality {
                 events: self.events.total,

@@ -2,6 +2,8 @@
 //!
 //! Views and reports read this and nothing else. It formats nothing and holds no percentages: ratios are 0–1.
 
+mod event_loop;
+mod node;
 mod task;
 mod task_type;
 
@@ -12,6 +14,8 @@ use tracer_common::{
     table::{LockKind, MemoryCall},
 };
 
+pub use event_loop::*;
+pub use node::*;
 pub use task::*;
 pub use task_type::*;
 
@@ -54,6 +58,10 @@ pub struct Snapshot {
     pub cpu: CpuView,
     /// Tasks of async runtimes.
     pub tasks: TasksView,
+    /// Event loops.
+    pub loops: LoopsView,
+    /// Garbage collections and the thread pool of Node.
+    pub node: NodeView,
     /// What is started and not finished.
     pub in_flight: Vec<LevelView>,
     /// How far the numbers can be trusted, and what they cost.
@@ -73,6 +81,15 @@ impl Snapshot {
     #[must_use]
     pub fn duration(&self) -> Nanos {
         self.now.since(self.session.started).unwrap_or_default()
+    }
+
+    /// What a thread is for; `None` when that is not known.
+    #[must_use]
+    pub fn role(&self, pid: Pid, tid: Tid) -> Option<Role> {
+        match self.loops.of(pid, tid) {
+            Some(_) => Some(Role::Loop),
+            None => self.tasks.role(pid, tid),
+        }
     }
 
     /// True when no traced process is left.

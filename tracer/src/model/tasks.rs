@@ -11,7 +11,11 @@ use tracer_common::{
     task::OFF_PARTS,
 };
 
-use super::{counters::Tables, level::Level};
+use super::{
+    counters::{EXACT, Tables},
+    found::Found,
+    level::Level,
+};
 use crate::record::{
     AliveSample, ProbesSample, RuntimeMeta, TaskKind, TaskSample, TaskTypeMeta, WaitsMeta,
 };
@@ -23,10 +27,8 @@ const LOOKS: usize = 256;
 const TASKS: usize = 1_024;
 /// Long polls kept one by one.
 const LONG_POLLS: usize = 64;
-/// Stacks kept of a type, and of a thread's poll that goes on.
+/// Stacks kept of a type.
 const STACKS: usize = 32;
-/// How long what was found in a thread's poll is kept for an end that may never be seen.
-const KEPT: u64 = 60_000_000_000;
 
 /// Types of which it is kept where their tasks wait.
 const WAITS: usize = 1_024;
@@ -49,10 +51,11 @@ pub(super) struct Tasks {
     /// The same of how often a thread parked.
     parks: BTreeMap<PollerKey, [u64; 2]>,
     /// What was found in the polls that threads are in.
-    found: BTreeMap<Tid, Vec<Found>>,
+    found: Found,
     long_polls: VecDeque<Long>,
     first_on: Nanos,
-    on: [Nanos; 2],
+    /// Time in which polls, wakes and work for pools were watched.
+    on: [Nanos; 3],
     on_at_last_tick: Nanos,
     recent_on: Nanos,
     last: Nanos,
@@ -79,13 +82,6 @@ struct Samples {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Found {
-    at: Nanos,
-    stack: StackId,
-    time: Nanos,
-}
-
-#[derive(Clone, Copy, Debug)]
 struct Long {
     header: EventHeader,
     poll: LongPoll,
@@ -109,6 +105,19 @@ impl Tasks {
         if self.runtimes.len() < TYPES || self.runtimes.contains_key(&meta.pid) {
             self.runtimes.insert(meta.pid, meta.clone());
         }
+    }
+
+    /// True when threads of this process have event loops; `None` when nobody has looked yet.
+    pub(super) fn has_loops(&self, pid: Pid) -> Option<bool> {
+        self.runtimes.get(&pid).map(RuntimeMeta::has_loops)
+    }
+
+    /// Processes whose threads have event loops.
+    pub(super) fn with_loops(&self) -> impl Iterator<Item = Pid> {
+        let runtimes = self.runtimes.iter();
+        runtimes
+            .filter(|(_, runtime)| runtime.has_loops())
+            .map(|(&pid, _)| pid)
     }
 
     pub(super) fn name(&mut self, meta: &TaskTypeMeta) {
@@ -187,30 +196,19 @@ impl Tasks {
 
     pub(super) fn waited(&mut self, at: Nanos, wait: &LongWait) {
         let time = at.since(wait.since).unwrap_or_default();
-        self.note(wait.tid, at, wait.stack, time);
+        self.found.note(wait.tid, at, wait.stack, time);
     }
 
     fn spent(&mut self, key: Type, tid: Tid, at: Nanos, stack: StackId, time: Nanos) {
         if self.samples.len() < TYPES || self.samples.contains_key(&key) {
             self.samples.entry(key).or_default().add(stack, time);
         }
-        self.note(tid, at, stack, time);
-    }
-
-    fn note(&mut self, tid: Tid, at: Nanos, stack: StackId, time: Nanos) {
-        if stack == StackId::NONE || (self.found.len() >= TYPES && !self.found.contains_key(&tid)) {
-            return;
-        }
-        let found = self.found.entry(tid).or_default();
-        if found.len() >= STACKS {
-            found.remove(0);
-        }
-        found.push(Found { at, stack, time });
+        self.found.note(tid, at, stack, time);
     }
 
     pub(super) fn long(&mut self, header: &EventHeader, poll: &LongPoll) {
-        let stack = self.found_in(header.tid, poll.since, header.at);
-        self.found.remove(&header.tid);
+        let stack = self.found.within(header.tid, poll.since, header.at);
+        self.found.forget(header.tid);
         // Samples have said it already; a poll that slept says it only here.
         let waited = poll
             .off
@@ -236,26 +234,13 @@ impl Tasks {
         });
     }
 
-    /// The stack that was found for the longest time in a thread's poll between these moments.
-    fn found_in(&self, tid: Tid, since: Nanos, until: Nanos) -> StackId {
-        let mut by_stack: BTreeMap<StackId, u64> = BTreeMap::new();
-        for found in self.found.get(&tid).into_iter().flatten() {
-            if found.at >= since && found.at <= until {
-                let time = by_stack.entry(found.stack).or_default();
-                *time = time.saturating_add(found.time.0);
-            }
-        }
-        let longest = by_stack.iter().max_by_key(|&(_, &time)| time);
-        longest.map_or(StackId::NONE, |(&stack, _)| stack)
-    }
-
     pub(super) fn probes(&mut self, sample: &ProbesSample) {
         self.last = match sample.polls_last {
             Nanos(0) => sample.at,
             last => last,
         };
         self.first_on = sample.polls_first;
-        self.on = [sample.polls_on, sample.wakes_on];
+        self.on = [sample.polls_on, sample.wakes_on, sample.works_on];
     }
 
     /// Closes a window that ends at `now`, after that of the tables.
@@ -288,9 +273,7 @@ impl Tasks {
         }
         self.recent_on = self.on[0].since(self.on_at_last_tick).unwrap_or_default();
         self.on_at_last_tick = self.on[0];
-        let oldest = Nanos(now.0.saturating_sub(KEPT));
-        self.found
-            .retain(|_, found| found.last().is_some_and(|last| last.at >= oldest));
+        self.found.close(now);
         let (mut tasks, mut pool) = (None, None);
         for (key, sample) in &self.alive {
             let level = match self.types.get(key) {
@@ -302,6 +285,11 @@ impl Tasks {
             *level = Some(level.unwrap_or(0u64).saturating_add(alive));
         }
         self.level.close(tasks, window);
+        if self.works_watched().is_none_or(|share| share >= EXACT)
+            && let Some(works) = super::node::in_flight(tables)
+        {
+            pool = Some(pool.unwrap_or(0).saturating_add(works));
+        }
         self.pool_level.close(pool, window);
     }
 
@@ -310,14 +298,19 @@ impl Tasks {
     pub(super) fn kept(&self) -> usize {
         let looks = self.looks.values().map(|look| 1 + look.tasks.len());
         let samples = self.samples.values().map(|of| 1 + of.stacks.len());
-        let found = self.found.values().map(|found| 1 + found.len());
-        let lists = looks.chain(samples).chain(found).sum::<usize>();
+        let lists = looks.chain(samples).sum::<usize>();
         lists
+            + self.found.kept()
             + self.waits.len()
             + self.runtimes.len()
             + self.types.len()
             + self.alive.len()
             + self.long_polls.len()
+    }
+
+    /// The share of the time in which work for pools was watched; `None` when it never was.
+    pub(super) fn works_watched(&self) -> Option<f64> {
+        self.share(self.on[2])
     }
 
     /// From when polls were first watched to the last reading.

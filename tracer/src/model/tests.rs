@@ -1,5 +1,6 @@
 //! Timelines through the model: what it must say of a story whose numbers can be worked out by hand.
 
+mod event_loops;
 mod memory;
 mod stacks;
 mod tables;

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 
 use tracer_common::{Nanos, Pid, State, ThreadTimes, Tid, event::ThreadExit, thread::STATES};
 
-use super::snapshot::{Life, ThreadView};
+use super::{
+    event_loops::Spent,
+    snapshot::{Life, ThreadView},
+};
 use crate::record::{ThreadNameMeta, ThreadSample};
 
 /// Living threads kept at most: the kernel's own table is smaller.
@@ -174,6 +177,20 @@ impl Threads {
             .chain(living)
             .map(|(tid, thread)| (tid, thread.name.clone()))
             .collect()
+    }
+
+    /// Times of every thread that is listed one by one, the last of its number.
+    pub(super) fn spent(&self) -> impl Iterator<Item = ((Pid, Tid), Spent)> {
+        let ended = self.ended.iter().map(|(tid, thread)| (*tid, thread));
+        let living = self.living.iter().map(|(&(tid, _), thread)| (tid, thread));
+        ended.chain(living).map(|(tid, thread)| {
+            let spent = Spent {
+                at: thread.at,
+                state: thread.state,
+                times: thread.times,
+            };
+            ((thread.pid, tid), spent)
+        })
     }
 
     /// Process and address of every thread that waits at a futex at the last tick.

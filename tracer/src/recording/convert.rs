@@ -206,7 +206,8 @@ fn time(record: &Record) -> Option<Nanos> {
             | Meta::Limits(_)
             | Meta::Runtime(_)
             | Meta::TaskType(_)
-            | Meta::Waits(_),
+            | Meta::Waits(_)
+            | Meta::WorkType(_),
         )
         | Record::Loss(_) => None,
     }

@@ -89,10 +89,17 @@ impl TasksView {
         !self.alive.is_empty() || self.types.iter().any(|view| view.alive.is_some())
     }
 
-    /// Files that were looked at for a runtime, in all processes.
+    /// True when all processes that were looked at are Node.js, which has no tasks.
+    #[must_use]
+    pub fn is_node(&self) -> bool {
+        !self.runtimes.is_empty() && self.runtimes.iter().all(is_node)
+    }
+
+    /// Files that were looked at for a runtime, in all processes but those where one without tasks was found.
     #[must_use]
     pub fn files_checked(&self) -> u64 {
-        let files = self.runtimes.iter().map(|runtime| u64::from(runtime.files));
+        let others = self.runtimes.iter().filter(|runtime| !is_node(runtime));
+        let files = others.map(|runtime| u64::from(runtime.files));
         files.fold(0, u64::saturating_add)
     }
 
@@ -152,9 +159,15 @@ fn has_tasks(runtime: &RuntimeMeta) -> bool {
     runtime.kind == "tokio"
 }
 
+fn is_node(runtime: &RuntimeMeta) -> bool {
+    runtime.kind == "node"
+}
+
 /// What a thread does with tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
+    /// It has an event loop.
+    Loop,
     /// It polls futures.
     Worker,
     /// It runs closures of the blocking pool, and has polled no future.
@@ -168,6 +181,7 @@ impl Role {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::Loop => "loop",
             Self::Worker => "worker",
             Self::Blocking => "blocking",
             Self::Other => "other",

@@ -12,10 +12,10 @@ use super::{Samples, Type, off_of};
 use crate::{
     model::{
         Model,
-        counters::distribution,
+        counters::{distribution, scale, scale_all},
         snapshot::{
-            AliveView, Distribution, LISTED, LongPollView, PollerView, TaskStackView, TaskState,
-            TaskTypeView, TaskView, TasksView,
+            AliveView, LISTED, LongPollView, PollerView, TaskStackView, TaskState, TaskTypeView,
+            TaskView, TasksView,
         },
     },
     record::{AliveSample, ProbeStatus, TaskSample, TaskTypeMeta},
@@ -271,7 +271,7 @@ impl Model {
             stack: match sample.poll {
                 Nanos(0) => Vec::new(),
                 since => {
-                    let stack = self.tasks.found_in(sample.tid, since, self.now);
+                    let stack = self.tasks.found.within(sample.tid, since, self.now);
                     self.stacks.view(stack)
                 }
             },
@@ -280,7 +280,7 @@ impl Model {
 
     fn poller_views(&self) -> Vec<PollerView> {
         let names = self.threads.names();
-        let [watched, wakes_watched] = self.tasks.on.map(|on| self.tasks.share(on));
+        let [watched, wakes_watched, _] = self.tasks.on.map(|on| self.tasks.share(on));
         let rows = self.tables.pollers.largest(LISTED);
         rows.into_iter()
             .map(|found| PollerView {
@@ -326,22 +326,6 @@ fn source(meta: &TaskTypeMeta) -> String {
         String::new()
     } else {
         format!("{}:{}", meta.file, meta.line)
-    }
-}
-
-/// What was counted in a part of the time, extrapolated to all of it.
-fn scale(count: u64, share: Option<f64>) -> u64 {
-    match share {
-        Some(share) if share > 0.0 && share < 0.999 => (count as f64 / share).round() as u64,
-        Some(_) | None => count,
-    }
-}
-
-fn scale_all(times: Distribution, share: Option<f64>) -> Distribution {
-    Distribution {
-        count: scale(times.count, share),
-        sum: Nanos(scale(times.sum.0, share)),
-        ..times
     }
 }
 

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use tracer_common::{
     Nanos, SyscallKey, TableNr, ThreadTimes, Tid,
+    event_loop::LoopRow,
     hist::BUCKETS,
     table::{LockRow, PollRow},
 };
@@ -140,6 +141,7 @@ impl History {
 const WORDS: usize = 512;
 
 const _: () = assert!(size_of::<LockRow>() / 8 <= WORDS && size_of::<PollRow>() / 8 <= WORDS);
+const _: () = assert!(size_of::<LoopRow>() / 8 <= WORDS);
 
 /// A count of a bucket, or a counter.
 trait Count: Copy + Default + PartialEq {

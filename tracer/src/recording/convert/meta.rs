@@ -6,7 +6,7 @@ use super::schema::{self, meta::What};
 use crate::record::{
     FileMeta, FrameMeta, LimitsMeta, Meta, ProbeMeta, ProbeStatus, ProcessMeta, Record,
     RuntimeMeta, SessionMeta, StackMeta, SymbolMeta, SyscallNameMeta, TaskKind, TaskTypeMeta,
-    ThreadNameMeta, WaitGroup, WaitsMeta,
+    ThreadNameMeta, WaitGroup, WaitsMeta, WorkTypeMeta,
 };
 
 /// Bytes of text in a description.
@@ -34,6 +34,7 @@ pub(super) fn text(meta: &Meta) -> usize {
             meta.kind.len() + meta.version.len() + meta.module.len() + notes.sum::<usize>()
         }
         Meta::TaskType(meta) => meta.name.len() + meta.raw_name.len() + meta.file.len(),
+        Meta::WorkType(meta) => meta.name.len(),
         Meta::Waits(meta) => {
             let groups = meta.groups.iter().map(|group| {
                 let lines = group.lines.iter().map(|line| 8 + line.len());
@@ -131,6 +132,11 @@ pub(super) fn encode(meta: &Meta) -> schema::Meta {
                 TaskKind::Async => 0,
                 TaskKind::Blocking => 1,
             },
+        }),
+        Meta::WorkType(meta) => What::WorkType(schema::WorkType {
+            pid: meta.pid.0,
+            vtable: meta.vtable,
+            name: meta.name,
         }),
         Meta::Waits(meta) => What::Waits(schema::Waits {
             at: meta.at.0,
@@ -243,6 +249,11 @@ pub(super) fn decode(message: schema::Meta, records: &mut Vec<Record>) -> u64 {
             } else {
                 TaskKind::Async
             },
+        })),
+        Some(What::WorkType(meta)) => Some(Meta::WorkType(WorkTypeMeta {
+            pid: Pid(meta.pid),
+            vtable: meta.vtable,
+            name: meta.name,
         })),
         Some(What::Waits(meta)) => Some(Meta::Waits(WaitsMeta {
             at: Nanos(meta.at),

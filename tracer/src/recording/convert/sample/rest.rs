@@ -59,6 +59,7 @@ impl Columns {
         columns.target_time.push(sample.target_time.0);
         columns.polls_first.push(sample.polls_first.0);
         columns.polls_last.push(sample.polls_last.0);
+        columns.works_on.push(sample.works_on.0);
         columns.polls_on.push(sample.polls_on.0);
         columns.wakes_on.push(sample.wakes_on.0);
     }
@@ -149,6 +150,7 @@ pub(super) struct ProbesRows<'a> {
     target_time: Column<'a, u64>,
     polls_first: Later<'a, u64>,
     polls_last: Later<'a, u64>,
+    works_on: Later<'a, u64>,
     polls_on: Later<'a, u64>,
     wakes_on: Later<'a, u64>,
 }
@@ -162,6 +164,7 @@ impl<'a> ProbesRows<'a> {
             target_time: Column::new(&columns.target_time),
             polls_first: Later::new(&columns.polls_first),
             polls_last: Later::new(&columns.polls_last),
+            works_on: Later::new(&columns.works_on),
             polls_on: Later::new(&columns.polls_on),
             wakes_on: Later::new(&columns.wakes_on),
         }
@@ -175,6 +178,7 @@ impl<'a> ProbesRows<'a> {
             target_time: Nanos(self.target_time.next()?),
             polls_first: Nanos(self.polls_first.next()?),
             polls_last: Nanos(self.polls_last.next()?),
+            works_on: Nanos(self.works_on.next()?),
             polls_on: Nanos(self.polls_on.next()?),
             wakes_on: Nanos(self.wakes_on.next()?),
         })

@@ -1,0 +1,66 @@
+//! Node as a snapshot shows it: garbage collections and libuv's thread pool.
+
+use tracer_common::{Nanos, Pid, Tid};
+
+use super::Distribution;
+
+/// What is known about Node.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NodeView {
+    /// Garbage collections by thread and kind, by the time they took, longest first.
+    pub collections: Vec<CollectionView>,
+    /// Work for libuv's pool by kind, by the time it ran, longest first.
+    pub works: Vec<WorkView>,
+    /// The pools by process; none where work is watched only at times.
+    pub pools: Vec<PoolView>,
+    /// The share of the time in which work was watched, and of which counts and sums are extrapolated where it is less
+    /// than 1; `None` when it never was.
+    pub watched: Option<f64>,
+}
+
+/// Garbage collections of one kind in one thread's heap.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CollectionView {
+    /// The process.
+    pub pid: Pid,
+    /// The thread that stood still for them.
+    pub tid: Tid,
+    /// Its name.
+    pub thread: String,
+    /// `scavenge`, `mark-compact`, `minor-mark-compact`; `unknown` where the function does not tell.
+    pub kind: String,
+    /// For how long the thread stood still.
+    pub pause: Distribution,
+    /// Pauses within the last window.
+    pub recent: u64,
+    /// Time in them.
+    pub recent_time: Nanos,
+}
+
+/// Work of one kind for libuv's pool.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WorkView {
+    /// The process.
+    pub pid: Pid,
+    /// `fs.read`, `dns.getaddrinfo`, `crypto.pbkdf2`, `zlib`, `work`.
+    pub kind: String,
+    /// From being handed in to a thread's beginning with it.
+    pub queued: Distribution,
+    /// How long a thread took for it.
+    pub run: Distribution,
+}
+
+/// A pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolView {
+    /// The process.
+    pub pid: Pid,
+    /// Work that was seen to be handed in.
+    pub submitted: u64,
+    /// Threads that were seen to work.
+    pub threads: u64,
+    /// What of it has not begun.
+    pub queued_now: u64,
+    /// What of it a thread does now.
+    pub running_now: u64,
+}
