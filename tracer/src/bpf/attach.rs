@@ -78,12 +78,25 @@ impl Programs {
 
     /// Attaches a group's probes at functions, and says what became of them.
     pub(super) fn attach_functions(&mut self, group: Group) -> Vec<ProbeMeta> {
-        let probes = PROBES
-            .iter()
-            .filter(|probe| probe.group == group)
-            .filter(|probe| matches!(probe.attach, Attach::Functions { .. }));
+        let of_group = PROBES.iter().filter(|probe| probe.group == group);
+        let probes = of_group.filter_map(|probe| match probe.attach {
+            Attach::Functions { which, .. } => Some((probe, self.functions.has(which))),
+            Attach::RawTracepoint(_)
+            | Attach::CpuClock
+            | Attach::PartOfRuntime(_)
+            | Attach::Part(_) => None,
+        });
+        let probes: Vec<(&Probe, bool)> = probes.collect();
+        if !probes.iter().any(|&(_, is_there)| is_there) {
+            return Vec::new();
+        }
         probes
-            .map(|probe| {
+            .into_iter()
+            .map(|(probe, is_there)| {
+                if !is_there && !probe.is_needed() {
+                    let why = "not needed: the runtime tells it elsewhere".to_owned();
+                    return meta(probe, ProbeStatus::Off, why);
+                }
                 let (status, why) = match self.attach(probe) {
                     Ok(()) => (ProbeStatus::Attached, String::new()),
                     Err(why) => (ProbeStatus::Refused, why),
@@ -111,10 +124,13 @@ impl Programs {
                 Attach::Functions { .. } | Attach::PartOfRuntime(_)
             ) {
                 // Not until a runtime was found.
-                (
-                    ProbeStatus::Off,
-                    "no tokio task types were found".to_owned(),
-                )
+                let of_node = matches!(probe.group, Group::Gc | Group::Pool);
+                let lacking = if of_node {
+                    "no Node was found"
+                } else {
+                    "no tokio task types were found"
+                };
+                (ProbeStatus::Off, lacking.to_owned())
             } else {
                 match self.attach(probe) {
                     Ok(()) => (ProbeStatus::Attached, String::new()),

@@ -18,12 +18,9 @@ use tracer_common::Pid;
 
 use super::{
     attach::{explain, load, program},
-    probes::Functions,
+    probes::{Attach, Functions, PROBES},
     uprobe::{self, MapFds, Multi, Points},
 };
-
-/// The programs at functions of the target.
-const PROGRAMS: &[&str] = &["task_poll", "task_poll_return", "task_wake", "task_spawn"];
 
 /// Functions of the targets' runtimes, and what is attached to them.
 pub(super) struct AtFunctions {
@@ -138,7 +135,11 @@ impl AtFunctions {
             return Err("the runtime's functions were not found".to_owned());
         }
         if uprobe::has_multi() && self.multi.is_none() {
-            self.multi = Some(Multi::load(super::session::OBJECT, &self.maps, PROGRAMS)?);
+            let at_functions = PROBES
+                .iter()
+                .filter(|probe| matches!(probe.attach, Attach::Functions { .. }));
+            let programs: Vec<_> = at_functions.map(|probe| probe.name).collect();
+            self.multi = Some(Multi::load(super::session::OBJECT, &self.maps, &programs)?);
         }
         let mut refused = None;
         for place in &mut self.places {
@@ -218,7 +219,7 @@ fn one_by_one(
             cookie: Some(cookie.0),
         };
         let link = program
-            .attach(point, &points.path, scope)
+            .attach(point, points.path(), scope)
             .and_then(|link| program.take_link(link));
         links.push(link.map_err(|error| explain(&error))?);
     }

@@ -25,6 +25,10 @@ pub enum Group {
     Task,
     /// Wakes of a runtime's tasks.
     Wake,
+    /// Garbage collections of V8.
+    Gc,
+    /// Work for libuv's thread pool.
+    Pool,
     /// Each system call as an event.
     Calls,
 }
@@ -43,6 +47,8 @@ impl Group {
         Self::Memory,
         Self::Task,
         Self::Wake,
+        Self::Gc,
+        Self::Pool,
         Self::Calls,
     ];
 
@@ -54,6 +60,12 @@ impl Group {
         Self::Stack,
         Self::Sample,
     ];
+
+    /// Those at functions of a target that are governed: they are on for a part of the time where they cost too much.
+    pub const GOVERNED: &[Self] = &[Self::Task, Self::Wake, Self::Pool];
+
+    /// Those at functions of a target.
+    pub const AT_FUNCTIONS: &[Self] = &[Self::Task, Self::Wake, Self::Pool, Self::Gc];
 
     /// All but the stream of single calls.
     pub const DEFAULT: &'static [Self] = &[
@@ -68,6 +80,8 @@ impl Group {
         Self::Memory,
         Self::Task,
         Self::Wake,
+        Self::Gc,
+        Self::Pool,
     ];
 
     /// The word people type.
@@ -85,6 +99,8 @@ impl Group {
             Self::Memory => "memory",
             Self::Task => "task",
             Self::Wake => "wake",
+            Self::Gc => "gc",
+            Self::Pool => "pool",
             Self::Calls => "calls",
         }
     }
@@ -101,7 +117,9 @@ impl Group {
             | Self::Lock
             | Self::Sample
             | Self::Syscall
-            | Self::Task => None,
+            | Self::Task
+            | Self::Gc
+            | Self::Pool => None,
         }
     }
 
@@ -125,6 +143,8 @@ impl Group {
             | Self::Memory
             | Self::Task
             | Self::Wake
+            | Self::Gc
+            | Self::Pool
             | Self::Calls => false,
         }
     }
@@ -159,10 +179,21 @@ pub enum Functions {
     Wakes,
     /// Those that hand a closure to the blocking pool.
     Spawns,
+    /// V8's garbage collection.
+    Collections,
+    /// What it does, by kind.
+    Collectors,
+    /// Those that hand work to libuv's pool.
+    Submits,
+    /// Those that do work on it.
+    Works,
 }
 
 /// The part that reads which task a thread runs.
 pub const RUNNING_TASK: &str = "running_task";
+
+/// The part that follows event loops.
+pub const EVENT_LOOPS: &str = "event_loops";
 
 /// Samples of running threads per second and CPU. Not 100: programs that do something every 10 ms would always be
 /// met in the same place.
@@ -183,6 +214,16 @@ pub struct Probe {
     pub cost: &'static str,
     /// What it is for, and so what is missing without it.
     pub gives: &'static str,
+}
+
+impl Probe {
+    /// False for one that only some versions of a runtime need.
+    pub(super) fn is_needed(&self) -> bool {
+        let Attach::Functions { which, .. } = self.attach else {
+            return true;
+        };
+        which != Functions::Collectors
+    }
 }
 
 /// The probes, in the order in which they are attached: a thread's creation is watched before its time is.
@@ -284,6 +325,14 @@ pub const PROBES: &[Probe] = &[
         gives: "errors by number; EAGAIN is what is left",
     },
     Probe {
+        name: EVENT_LOOPS,
+        group: Group::Syscall,
+        attach: Attach::Part(&["sys_exit", "sched_switch"]),
+        since: "6.1",
+        cost: "about 50 ns per epoll wait; nothing for threads that never wait so",
+        gives: "iterations of Node's event loops, how long each takes",
+    },
+    Probe {
         name: "file_calls",
         group: Group::Io,
         attach: Attach::Part(&["sys_exit"]),
@@ -350,6 +399,72 @@ pub const PROBES: &[Probe] = &[
         since: "6.1",
         cost: "about 1.2 µs per closure for the blocking pool",
         gives: "how long closures wait for a thread of the blocking pool",
+    },
+    Probe {
+        name: "collection_return",
+        group: Group::Gc,
+        attach: Attach::Functions {
+            which: Functions::Collections,
+            is_return: true,
+        },
+        since: "6.1",
+        cost: "about 1.2 µs per collection",
+        gives: "how long garbage collections take",
+    },
+    Probe {
+        name: "collection",
+        group: Group::Gc,
+        attach: Attach::Functions {
+            which: Functions::Collections,
+            is_return: false,
+        },
+        since: "6.1",
+        cost: "about 1.2 µs per collection",
+        gives: "garbage collections by kind",
+    },
+    Probe {
+        name: "collection_kind",
+        group: Group::Gc,
+        attach: Attach::Functions {
+            which: Functions::Collectors,
+            is_return: false,
+        },
+        since: "6.1",
+        cost: "about 1.2 µs per collection, on versions that need it",
+        gives: "the kind, where the function of the collection does not tell",
+    },
+    Probe {
+        name: "work_return",
+        group: Group::Pool,
+        attach: Attach::Functions {
+            which: Functions::Works,
+            is_return: true,
+        },
+        since: "6.1",
+        cost: "about 1.2 µs per work for libuv's pool",
+        gives: "how long work on the pool takes",
+    },
+    Probe {
+        name: "work",
+        group: Group::Pool,
+        attach: Attach::Functions {
+            which: Functions::Works,
+            is_return: false,
+        },
+        since: "6.1",
+        cost: "about 1.2 µs per work for libuv's pool",
+        gives: "work on the pool by kind",
+    },
+    Probe {
+        name: "work_submit",
+        group: Group::Pool,
+        attach: Attach::Functions {
+            which: Functions::Submits,
+            is_return: false,
+        },
+        since: "6.1",
+        cost: "about 1.2 µs per work for libuv's pool",
+        gives: "how long work waits for a thread of the pool",
     },
     Probe {
         name: "single_calls",

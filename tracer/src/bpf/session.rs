@@ -18,7 +18,9 @@ use thiserror::Error;
 use tracer_common::{
     LossReason, Nanos, Pid, SyscallKey, SyscallRow, Target, ThreadRow, Tid,
     config::{CallKinds, Control, Settings, SyscallClasses},
-    for_each_table, name, table,
+    for_each_table, name,
+    stack::JsLayout,
+    table::{self, Image},
     task::{IdKey, Running, TaskKey, TaskRow, seen},
 };
 
@@ -54,7 +56,7 @@ pub struct Options {
     pub debug: bool,
     /// A wait this long is an event with stacks.
     pub long_wait: Nanos,
-    /// A poll this long is an event.
+    /// A poll, or an iteration of an event loop, this long is an event.
     pub long_poll: Nanos,
     /// A target's cgroup has a CPU quota.
     pub quotas: bool,
@@ -110,7 +112,7 @@ impl Options {
             memory: on(Group::Memory),
             calls: on(Group::Calls),
             quotas: u32::from(self.quotas),
-            reserved: 0,
+            loops: on(Group::Syscall),
         }
     }
 }
@@ -154,6 +156,8 @@ pub enum LoadError {
 
 /// Insert only what is not there yet (`include/uapi/linux/bpf.h`).
 const BPF_NOEXIST: u64 = 1;
+/// Change only what is there.
+const BPF_EXIST: u64 = 2;
 
 /// The loaded kernel side.
 pub struct Kernel {
@@ -172,6 +176,8 @@ pub struct Kernel {
     seen: PerCpuArray<MapData, u64>,
     task_places: HashMap<MapData, Wire<Pid>, i64>,
     task_ids: HashMap<MapData, Wire<IdKey>, u64>,
+    images: HashMap<MapData, Wire<Pid>, Wire<Image>>,
+    js_layouts: HashMap<MapData, Wire<Pid>, Wire<JsLayout>>,
     tables: Vec<Box<dyn Rows>>,
     control_now: Control,
     /// The programs that are attached, or were until detaching.
@@ -196,6 +202,12 @@ pub struct Seen {
     pub unwatched_polls: u64,
     /// The same of wakes.
     pub unwatched_wakes: u64,
+    /// Work handed to pools.
+    pub works: u64,
+    /// The same while nobody watched.
+    pub unwatched_works: u64,
+    /// Work that `uv_queue_work` was given, when it began.
+    pub queued_works: u64,
 }
 
 /// How one copied row came out.
@@ -277,6 +289,8 @@ impl Kernel {
         let seen = take(&mut object, name::SEEN)?;
         let task_places = take(&mut object, name::TASK_PLACES)?;
         let task_ids = take(&mut object, name::TASK_IDS)?;
+        let images = take(&mut object, name::IMAGES)?;
+        let js_layouts = take(&mut object, name::JS_LAYOUTS)?;
         let mut programs = Programs::new(object, maps);
         let probes = programs.attach_all(|group| options.has(group))?;
         // The object with its debug information was parsed, and the kernel's type information: tens of MiB.
@@ -295,6 +309,8 @@ impl Kernel {
             seen,
             task_places,
             task_ids,
+            images,
+            js_layouts,
             tables,
             control_now: Control::default(),
             attached: programs.attached(),
@@ -331,6 +347,19 @@ impl Kernel {
                 map: name::TARGETS,
                 source,
             }),
+        }
+    }
+
+    /// Says whether threads of a process that wait for events may be event loops, whose long iterations are events: that
+    /// is so until it is known that they are the workers of a pool which take turns to wait.
+    pub fn watch_loops(&mut self, pid: Pid, may_have: bool) {
+        if let Ok(Wire(target)) = self.targets.get(&Wire(pid), 0) {
+            let target = Target {
+                has_loops: u32::from(may_have),
+                ..target
+            };
+            // It is there: an error means that the process is gone.
+            let _ = self.targets.insert(Wire(pid), Wire(target), BPF_EXIST);
         }
     }
 
@@ -465,6 +494,21 @@ impl Kernel {
         keys.map(|Wire(key)| key).collect()
     }
 
+    /// Tells where V8 keeps things in a process; `None` that it has no V8.
+    pub fn place_js(&mut self, pid: Pid, layout: Option<JsLayout>) {
+        // An error means that there is no room, or nothing to remove: its frames have no names then.
+        let changed = match layout {
+            Some(layout) => self.js_layouts.insert(Wire(pid), Wire(layout), 0),
+            None if self.control_now.js_layouts == 0 => return,
+            None => self.js_layouts.remove(&Wire(pid)),
+        };
+        if changed.is_ok() {
+            let known = self.js_layouts.keys().filter_map(Result::ok).count();
+            self.control_now.js_layouts = known as u64;
+            self.tell();
+        }
+    }
+
     /// Tells where the threads of a process keep the id of the task they run, from the thread pointer on; `None` that
     /// it is not known. Gives what became of the probe that reads it.
     pub fn place_task_id(&mut self, pid: Pid, place: Option<i64>) -> Option<ProbeMeta> {
@@ -498,6 +542,11 @@ impl Kernel {
         let _ = self.task_ids.insert(Wire(key), vtable, 0);
     }
 
+    /// Tells where in a target's memory its Node is.
+    pub fn place_image(&mut self, pid: Pid, image: Image) {
+        let _ = self.images.insert(Wire(pid), Wire(image), 0);
+    }
+
     /// Forgets the type of a task.
     pub fn forget_task_id(&mut self, key: IdKey) {
         let _ = self.task_ids.remove(&Wire(key));
@@ -517,6 +566,9 @@ impl Kernel {
             differed: count(seen::DIFFERED),
             unwatched_polls: count(seen::UNWATCHED_POLLS),
             unwatched_wakes: count(seen::UNWATCHED_WAKES),
+            works: count(seen::WORKS),
+            unwatched_works: count(seen::UNWATCHED_WORKS),
+            queued_works: count(seen::QUEUED_WORKS),
         }
     }
 
@@ -537,8 +589,7 @@ impl Kernel {
     /// Switches an optional group on or off while the others go on. False when it cannot be switched, or is so
     /// already.
     pub fn switch(&mut self, group: Group, on: bool) -> bool {
-        let is_at_functions = matches!(group, Group::Task | Group::Wake);
-        if on && is_at_functions && !self.is_settled() {
+        if on && Group::AT_FUNCTIONS.contains(&group) && !self.is_settled() {
             return false;
         }
         if on && matches!(group, Group::Syscall | Group::Timing) {
@@ -569,6 +620,7 @@ impl Kernel {
         match group {
             Group::Task => self.control_now.polls_since = now,
             Group::Wake => self.control_now.wakes_since = now,
+            Group::Pool => self.control_now.works_since = now,
             Group::Process
             | Group::Sched
             | Group::Lock
@@ -578,6 +630,7 @@ impl Kernel {
             | Group::Timing
             | Group::Io
             | Group::Memory
+            | Group::Gc
             | Group::Calls => return,
         }
         self.tell();
@@ -586,10 +639,21 @@ impl Kernel {
     /// Since when the programs at functions of this group count; `None` while they do not.
     #[must_use]
     pub fn heeds_since(&self, group: Group) -> Option<Nanos> {
-        let since = if group == Group::Wake {
-            self.control_now.wakes_since
-        } else {
-            self.control_now.polls_since
+        let since = match group {
+            Group::Task => self.control_now.polls_since,
+            Group::Wake => self.control_now.wakes_since,
+            Group::Pool => self.control_now.works_since,
+            Group::Process
+            | Group::Sched
+            | Group::Lock
+            | Group::Stack
+            | Group::Sample
+            | Group::Syscall
+            | Group::Timing
+            | Group::Io
+            | Group::Memory
+            | Group::Gc
+            | Group::Calls => 0,
         };
         (since != 0).then_some(Nanos(since))
     }

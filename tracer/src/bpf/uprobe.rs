@@ -10,12 +10,14 @@
 use std::{
     collections::{BTreeMap, HashSet},
     ffi::CString,
+    fs::File,
     io,
     os::{
         fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
         unix::ffi::OsStrExt as _,
     },
     path::PathBuf,
+    sync::Arc,
 };
 
 use super::attach::refusal;
@@ -24,14 +26,22 @@ use tracer_common::{Pid, task::Cookie};
 use zerocopy::{Immutable, IntoBytes};
 
 /// Instructions of one file in one process.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Points {
     /// The process.
     pub pid: Pid,
-    /// A path that leads this process to the file.
-    pub path: PathBuf,
+    /// The file. It stays open for as long as it may be probed: a path may lead to another one later, in which the
+    /// places are in the middle of something else.
+    pub file: Arc<File>,
     /// Where in the file each instruction is, in bytes from its start, and what the program is told there.
     pub places: Vec<(u64, Cookie)>,
+}
+
+impl Points {
+    /// A path that leads this process to the file.
+    pub(super) fn path(&self) -> PathBuf {
+        format!("/proc/self/fd/{}", self.file.as_raw_fd()).into()
+    }
 }
 
 /// The maps of a loaded object, by name. The numbers are good as long as the session holds its maps.
@@ -96,8 +106,8 @@ impl Multi {
         is_return: bool,
     ) -> Result<OwnedFd, String> {
         let program = self.fd(program).ok_or("not in the kernel object")?;
-        let path =
-            CString::new(points.path.as_os_str().as_bytes()).map_err(|error| error.to_string())?;
+        let path = CString::new(points.path().as_os_str().as_bytes())
+            .map_err(|error| error.to_string())?;
         let (offsets, cookies): (Vec<u64>, Vec<u64>) = points
             .places
             .iter()

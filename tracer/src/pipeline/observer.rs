@@ -1,4 +1,4 @@
-//! The thread that reads files and memory of the targets: off the way of events, because programs are large.
+//! The threads that read files and memory of the targets: off the way of events, because programs are large.
 
 use std::{
     sync::mpsc::{Receiver, Sender, channel},
@@ -16,23 +16,24 @@ use crate::{
 /// The asking end.
 pub(super) struct Observing {
     questions: Sender<Question>,
+    /// What is about JavaScript has a thread of its own: to find tasks may take seconds, and what frames point at
+    /// moves.
+    about_js: Sender<Question>,
     answers: mpsc::UnboundedReceiver<Answer>,
-    _thread: JoinHandle<()>,
+    _threads: [JoinHandle<()>; 2],
 }
 
 impl Observing {
-    /// Starts the thread.
+    /// Starts the threads.
     pub(super) fn start() -> std::io::Result<Self> {
-        // Not bounded: there are never more questions than two for each process.
-        let (questions, inbox) = channel();
         let (outbox, answers) = mpsc::unbounded_channel();
-        let thread = std::thread::Builder::new()
-            .name("tracer-observer".into())
-            .spawn(move || answer_all(&inbox, &outbox))?;
+        let (questions, thread) = observe("tracer-observer", outbox.clone())?;
+        let (about_js, js_thread) = observe("tracer-js", outbox)?;
         Ok(Self {
             questions,
+            about_js,
             answers,
-            _thread: thread,
+            _threads: [thread, js_thread],
         })
     }
 
@@ -40,7 +41,12 @@ impl Observing {
     pub(super) fn ask(&mut self, questions: Vec<Question>) {
         for question in questions {
             // When the thread is gone nothing will ever be answered, and the session goes on without.
-            let _ = self.questions.send(question);
+            if question.is_about_js() {
+                let _ = self.about_js.send(question.clone());
+            }
+            if question.is_about_tasks() {
+                let _ = self.questions.send(question);
+            }
         }
     }
 
@@ -53,10 +59,22 @@ impl Observing {
     }
 }
 
+fn observe(
+    name: &str,
+    outbox: mpsc::UnboundedSender<Answer>,
+) -> std::io::Result<(Sender<Question>, JoinHandle<()>)> {
+    // Not bounded: there are never more questions than three for each process, and the session bounds the samples.
+    let (questions, inbox) = channel();
+    let thread = std::thread::Builder::new()
+        .name(name.into())
+        .spawn(move || answer_all(&inbox, &outbox))?;
+    Ok((questions, thread))
+}
+
 fn answer_all(questions: &Receiver<Question>, answers: &mpsc::UnboundedSender<Answer>) {
     let mut observer = Observer::new(Cache::of_environment());
     while let Ok(question) = questions.recv() {
-        let was_large = matches!(question, Question::Find(_));
+        let was_large = matches!(question, Question::Find(_) | Question::FindJs(_));
         if let Some(answer) = observer.answer(question)
             && answers.send(answer).is_err()
         {

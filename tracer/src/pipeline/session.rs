@@ -6,7 +6,7 @@ use thiserror::Error;
 use tokio::{
     sync::{oneshot, watch},
     task::JoinSet,
-    time::{Instant, MissedTickBehavior, interval_at, sleep_until},
+    time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout_at},
 };
 use tracer_common::{LossReason, Nanos, Pid};
 
@@ -170,6 +170,9 @@ const FIRST: Duration = Duration::from_millis(100);
 /// How long the kernel measures what programs cost, each time.
 const ASKED: Duration = Duration::from_millis(50);
 
+/// How long the end of a session waits for samples that are being looked at.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// Processes that came: what is needed to name their addresses is kept, in case they end before that.
 fn remember(symbols: &mut Symbols, records: &[Record]) {
     for record in records {
@@ -295,6 +298,15 @@ async fn run(
     log::info!("detaching after {:?}", begun.elapsed());
     let told = Instant::now();
     records.clear();
+    live.drain(&mut records);
+    observing.ask(live.questions());
+    let deadline = Instant::now() + PATIENCE;
+    while live.waits_for_names() {
+        match timeout_at(deadline, observing.answer()).await {
+            Ok(answer) => live.answered(answer, &mut records),
+            Err(_) => break,
+        }
+    }
     live.unwatch();
     close(&mut closing, live.detached());
     let unnamed = live.finish(&mut records);

@@ -8,6 +8,8 @@ mod bursts;
 mod cost;
 mod governor;
 mod holdings;
+mod javascript;
+mod node;
 mod observer;
 mod points;
 mod stacks;
@@ -20,6 +22,7 @@ use tracer_common::{
     Event, EventHeader, LossReason, Nanos, Pid, StackId, StackTail, State, SyscallKey, SyscallNr,
     Target, ThreadRow, Tid,
     event::{Exec, ThreadExit, ThreadStart},
+    stack::{JsFrame, JsTop},
 };
 use zerocopy::FromBytes;
 
@@ -27,11 +30,13 @@ use self::{
     cost::{Activity, Cost},
     governor::{Governor, Switch},
     holdings::Holdings,
+    javascript::JavaScript,
     stacks::Stacks,
     tasks::Tasks,
 };
 pub use self::{
     governor::ORDER as SHED_ORDER,
+    javascript::JsSample,
     observer::{Answer, Observer, Question},
     points::points,
     stacks::Unnamed,
@@ -42,6 +47,7 @@ use crate::{
         AgentSample, Loss, Meta, ProbeMeta, ProbeStatus, ProcessMeta, ProcessSample, Record,
         Sample, SessionMeta, SyscallNameMeta, SyscallSample, ThreadNameMeta, ThreadSample,
     },
+    runtime::node::v8::Named,
     target::{Description, process, sys, syscall},
 };
 
@@ -88,6 +94,7 @@ pub struct Live {
     named: BTreeSet<SyscallNr>,
     losses: BTreeMap<LossReason, u64>,
     stacks: Stacks,
+    javascript: JavaScript,
     holdings: Holdings,
     tasks: Tasks,
     cost: Cost,
@@ -161,6 +168,7 @@ impl Live {
             named: BTreeSet::new(),
             losses: BTreeMap::new(),
             stacks: Stacks::default(),
+            javascript: JavaScript::default(),
             holdings: Holdings::default(),
             tasks: Tasks::new(None, Nanos(0)),
             cost: Cost::default(),
@@ -202,7 +210,7 @@ impl Live {
         let target = Target {
             since,
             follow_children: u32::from(self.options.follow_children),
-            reserved: 0,
+            has_loops: 1,
         };
         if !self.kernel.add_target(pid, target)? {
             return Ok(false);
@@ -255,6 +263,7 @@ impl Live {
         let found = process::describe(pid).unwrap_or(gone);
         known.parent = found.parent;
         if !found.exe.is_empty() {
+            self.kernel.place_js(pid, None);
             self.tasks.begin(&mut self.kernel, pid);
         }
         out.push(Record::Meta(Meta::Process(ProcessMeta {
@@ -296,8 +305,14 @@ impl Live {
     pub fn drain(&mut self, out: &mut Vec<Record>) {
         while let Some(read) = self.kernel.next_event(decode) {
             match read {
+                Some((header, Event::CpuSample(sample), tail)) if tail.has_js() => {
+                    self.activity.samples += 1;
+                    if let Some(late) = self.javascript.hold(header, sample, &tail) {
+                        self.sampled(&late, &[], out);
+                    }
+                }
                 Some((header, event, tail)) => {
-                    let event = match tail {
+                    let event = match tail.stacks {
                         Some(tail) => self.number_stacks(header, event, &tail, out),
                         None => event,
                     };
@@ -312,6 +327,22 @@ impl Live {
         if self.ended.len() >= HARVEST {
             self.sample_syscalls(out);
         }
+    }
+
+    /// Puts a sample on record whose frames were looked at: `names` has what was found.
+    fn sampled(&mut self, sample: &JsSample, names: &[Option<Named>], out: &mut Vec<Record>) {
+        let pid = sample.header.pid;
+        let frames = self.javascript.addresses(sample, names, out);
+        let mut number = |pid: Pid, frames: &[u64]| {
+            self.stacks.number(pid, frames, out).unwrap_or_else(|| {
+                *self.losses.entry(LossReason::STACKS_FOLDED).or_default() += 1;
+                StackId::NONE
+            })
+        };
+        let mut event = sample.sample;
+        event.stack = number(pid, &frames);
+        event.kernel_stack = number(Pid(0), &sample.kernel);
+        out.push(Record::Event(sample.header, Event::CpuSample(event)));
     }
 
     /// Writes the numbers of an event's stacks into it.
@@ -344,6 +375,7 @@ impl Live {
             | Event::Exec(_)
             | Event::Unmapped(_)
             | Event::LongPoll(_)
+            | Event::LongIteration(_)
             | Event::Call(_) => {}
         }
         event
@@ -391,11 +423,36 @@ impl Live {
 
     /// What an [`Observer`] is to be asked; each question is given out once.
     pub fn questions(&mut self) -> Vec<Question> {
-        self.tasks.questions()
+        let mut questions = self.tasks.questions();
+        questions.extend(self.javascript.questions());
+        questions
+    }
+
+    /// True while samples are with the [`Observer`], and are not on record without its answer.
+    #[must_use]
+    pub fn waits_for_names(&self) -> bool {
+        self.javascript.asked > 0
     }
 
     /// What it answered.
     pub fn answered(&mut self, answer: Answer, out: &mut Vec<Record>) {
+        let answer = match answer {
+            Answer::Named(samples, unknown) => {
+                self.javascript.asked = self.javascript.asked.saturating_sub(samples.len());
+                self.lose(LossReason::JS_FRAMES_UNKNOWN, unknown);
+                for (sample, names) in samples {
+                    self.sampled(&sample, &names, out);
+                }
+                return;
+            }
+            Answer::FoundJs(pid, layout) => {
+                if self.processes.contains_key(&pid) {
+                    self.kernel.place_js(pid, layout);
+                }
+                return;
+            }
+            answer @ (Answer::Found(..) | Answer::Looked(..)) => answer,
+        };
         self.tasks.answered(&mut self.kernel, answer, out);
         let torn = std::mem::take(&mut self.tasks.torn);
         if torn > 0 {
@@ -436,6 +493,7 @@ impl Live {
             }
             Event::Exec(Exec { old_tid, .. }) => {
                 self.stacks.forget(header.pid);
+                self.javascript.forget(header.pid);
                 self.describe(header.pid, Pid(0), header.at, out);
                 self.take_over(old_tid, header.tid);
             }
@@ -444,6 +502,7 @@ impl Live {
             | Event::Mapped(_)
             | Event::Unmapped(_)
             | Event::LongPoll(_)
+            | Event::LongIteration(_)
             | Event::Call(_) => {}
         }
     }
@@ -533,10 +592,11 @@ impl Live {
     }
 
     fn sample_tables(&mut self, out: &mut Vec<Record>) {
-        let holdings = &mut self.holdings;
+        let (holdings, classes) = (&mut self.holdings, &mut self.tasks.classes);
         for table in self.kernel.tables() {
             table.changed(&mut |sample| {
                 holdings.counted(&sample);
+                classes.counted(&sample, out);
                 out.push(Record::Sample(Sample::Counter(sample)));
             });
         }
@@ -706,6 +766,7 @@ impl Live {
             .collect();
         for pid in done {
             self.processes.remove(&pid);
+            self.kernel.place_js(pid, None);
             self.tasks.forget(&mut self.kernel, pid);
             self.kernel
                 .remove_target(pid, self.processes.keys().copied());
@@ -725,6 +786,13 @@ impl Live {
     /// Gives the addresses that still wait for their names.
     pub fn finish(mut self, out: &mut Vec<Record>) -> Vec<Unnamed> {
         self.drain(out);
+        for late in self.javascript.rest() {
+            self.sampled(&late, &[], out);
+        }
+        let late = self.javascript.asked as u64;
+        if late > 0 {
+            self.lose(LossReason::JS_SAMPLES_LATE, late);
+        }
         self.name_all(out);
         // These counts go with the programs.
         self.take_skipped();
@@ -820,13 +888,37 @@ fn tell_switched(
     }
 }
 
-fn decode(bytes: &[u8]) -> Option<(EventHeader, Event, Option<StackTail>)> {
+/// What follows an event: its stacks, and what was read of the frames of the first one.
+struct Tail {
+    stacks: Option<StackTail>,
+    top: JsTop,
+    frames: Vec<JsFrame>,
+}
+
+impl Tail {
+    fn has_js(&self) -> bool {
+        self.frames.iter().any(JsFrame::is_js)
+    }
+}
+
+fn decode(bytes: &[u8]) -> Option<(EventHeader, Event, Tail)> {
     let (header, rest) = EventHeader::read_from_prefix(bytes).ok()?;
     let rest = rest.get(..usize::from(header.len))?;
     let event = Event::decode(header.kind, rest)?;
-    let tail = rest
-        .get(event.payload().len()..)
-        .and_then(|tail| StackTail::read_from_bytes(tail).ok());
+    let tail = rest.get(event.payload().len()..).unwrap_or_default();
+    let (stacks, frames) = match StackTail::read_from_prefix(tail) {
+        Ok((stacks, frames)) => (Some(stacks), frames),
+        Err(_) => (None, &[][..]),
+    };
+    let (top, frames) = JsTop::read_from_prefix(frames).unwrap_or_default();
+    let frames = frames.chunks_exact(size_of::<JsFrame>());
+    let frames = frames.filter_map(|frame| JsFrame::read_from_bytes(frame).ok());
+    let frames = frames.collect();
+    let tail = Tail {
+        stacks,
+        top,
+        frames,
+    };
     Some((header, event, tail))
 }
 

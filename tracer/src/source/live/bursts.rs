@@ -10,10 +10,13 @@ use tracer_common::Nanos;
 pub(super) const POLL: f64 = 2_600.0;
 /// What a watched wake costs. The same: 1.2 µs, and 1.0 µs (6.6 wakes for a request).
 pub(super) const WAKE: f64 = 1_200.0;
+/// What work for a pool costs the target where it is watched: three traps and three programs.
+pub(super) const WORK: f64 = 3_800.0;
 /// What the traps alone cost, of which an unwatched poll runs into two and a wake into one: empty programs, measured on
 /// Linux 6.18.
 pub(super) const UNWATCHED_POLL: f64 = 1_500.0;
 pub(super) const UNWATCHED_WAKE: f64 = 850.0;
+pub(super) const UNWATCHED_WORK: f64 = 2_350.0;
 /// What a single-stepped instruction costs more than one that the kernel emulates.
 pub(super) const STEPPED: f64 = 11_000.0;
 

@@ -2,24 +2,49 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use tracer_common::{Nanos, Pid};
+use tracer_common::{Nanos, Pid, stack::JsLayout};
 
+use super::javascript::{Js, JsSample};
 use crate::{
     dump::Waits,
     record::WaitsMeta,
-    runtime::{self, Mapped, cache::Cache, memory::ProcessMemory, tokio::live},
+    runtime::{
+        self, Mapped,
+        cache::Cache,
+        memory::ProcessMemory,
+        node::{Node, v8::Named},
+        tokio::live,
+    },
     target::sys,
 };
 
 /// What the session wants to know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Question {
     /// Which runtime a process has, and what tasks are there.
     Find(Pid),
+    /// Whether a process has V8 in it.
+    FindJs(Pid),
     /// What tasks are there.
     Look(Pid),
     /// Nothing more about this process.
     Forget(Pid),
+    /// Which JavaScript functions the frames of these samples are of.
+    Name(Vec<JsSample>),
+}
+
+impl Question {
+    /// It is about JavaScript, or about all.
+    #[must_use]
+    pub fn is_about_js(&self) -> bool {
+        matches!(self, Self::FindJs(_) | Self::Name(_) | Self::Forget(_))
+    }
+
+    /// It is about tasks, or about all.
+    #[must_use]
+    pub fn is_about_tasks(&self) -> bool {
+        matches!(self, Self::Find(_) | Self::Look(_) | Self::Forget(_))
+    }
 }
 
 /// What was found.
@@ -27,15 +52,21 @@ pub enum Question {
 pub enum Answer {
     /// Which runtime a process has.
     Found(Pid, Found),
+    /// Where a process has V8 keep things; `None`: it has none.
+    FoundJs(Pid, Option<JsLayout>),
     /// What tasks are there.
     Looked(Pid, Look),
+    /// The samples, with what was found for each frame, and for how many nothing was found that should have been.
+    Named(Vec<(JsSample, Vec<Option<Named>>)>, u64),
 }
 
-/// A process's runtime.
+/// The runtimes of a process.
 #[derive(Debug, Default)]
 pub struct Found {
     /// Files with tokio in them; none: it is no tokio program, or it is gone.
-    pub mapped: Vec<Arc<Mapped>>,
+    pub tokio: Vec<Arc<Mapped>>,
+    /// Node.js, when it is that.
+    pub node: Option<Node>,
     /// Files that were looked at.
     pub files: u32,
     /// What could not be read.
@@ -88,6 +119,7 @@ const PATIENCE: u64 = 100;
 pub struct Observer {
     cache: Cache,
     processes: BTreeMap<Pid, Process>,
+    js: BTreeMap<Pid, Js>,
 }
 
 #[derive(Default)]
@@ -105,6 +137,7 @@ impl Observer {
         Self {
             cache,
             processes: BTreeMap::new(),
+            js: BTreeMap::new(),
         }
     }
 
@@ -114,25 +147,28 @@ impl Observer {
             Question::Find(pid) => {
                 let begun = sys::monotonic();
                 let runtime::Found {
-                    mapped,
+                    tokio,
+                    node,
                     files,
                     from_cache,
                 } = runtime::find(pid, &self.cache);
                 let took = sys::monotonic().since(begun).unwrap_or_default();
                 log::info!(
-                    "process {}: {} files with tokio, recognised in {:?} ({from_cache} of {files} from the cache)",
+                    "process {}: {} files with tokio, {} with Node.js, recognised in {:?} ({from_cache} of {files} from the cache)",
                     pid.0,
-                    mapped.len(),
+                    tokio.len(),
+                    node.as_ref().map_or(0, |node| node.modules.len()),
                     Duration::from_nanos(took.0)
                 );
                 let mut found = Found {
-                    mapped: mapped.into_iter().map(Arc::new).collect(),
+                    tokio: tokio.into_iter().map(Arc::new).collect(),
+                    node,
                     files,
                     ..Found::default()
                 };
-                if !found.mapped.is_empty() {
+                if !found.tokio.is_empty() {
                     let process = Process {
-                        mapped: found.mapped.clone(),
+                        mapped: found.tokio.clone(),
                         ..Process::default()
                     };
                     found.look = Some(process.look(pid).0);
@@ -140,14 +176,36 @@ impl Observer {
                 }
                 Some(Answer::Found(pid, found))
             }
+            Question::FindJs(pid) => {
+                let layout = Js::find(pid).map(|js| {
+                    let layout = js.layout();
+                    self.js.insert(pid, js);
+                    layout
+                });
+                if layout.is_none() {
+                    self.js.remove(&pid);
+                }
+                Some(Answer::FoundJs(pid, layout))
+            }
             Question::Look(pid) => {
                 let process = self.processes.get_mut(&pid)?;
                 let (mut look, tasks) = process.look(pid);
                 process.wait(pid, &mut look, &tasks);
                 Some(Answer::Looked(pid, look))
             }
+            Question::Name(samples) => {
+                let mut unnamed = 0;
+                let named = samples.into_iter().map(|mut sample| {
+                    let js = self.js.get_mut(&sample.header.pid);
+                    let names = js.map(|js| js.name(&mut sample, &mut unnamed));
+                    (sample, names.unwrap_or_default())
+                });
+                let named = named.collect();
+                Some(Answer::Named(named, unnamed))
+            }
             Question::Forget(pid) => {
                 self.processes.remove(&pid);
+                self.js.remove(&pid);
                 None
             }
         }
@@ -169,7 +227,7 @@ impl Process {
         let mapped = &self.mapped;
         let files: Vec<_> = mapped
             .iter()
-            .map(|mapped| (&mapped.tokio, mapped.bias))
+            .map(|mapped| (&mapped.holds, mapped.bias))
             .collect();
         let mut scan = live::Scan::of(pid, &files);
         look.is_whole = scan.advance(&memory, LONGEST);
@@ -177,7 +235,7 @@ impl Process {
         look.torn = found.torn;
         let seen = |task: &live::Task| {
             let mapped = mapped.get(task.file)?;
-            let of_type = mapped.tokio.types.get(task.task_type)?;
+            let of_type = mapped.holds.types.get(task.task_type)?;
             Some(Seen {
                 header: task.header,
                 id: task.id.unwrap_or(0),

@@ -10,30 +10,45 @@ use crate::{
     record::{RuntimeMeta, TaskKind, TaskTypeMeta},
     runtime::{
         Mapped,
-        tokio::{Kind, ProbePoint, TaskType, WakeProbe},
+        node::{Component, Node},
+        probe::ProbePoint,
+        tokio::{Kind, TaskType, WakeProbe},
     },
 };
 
-/// What is said of a process's runtime.
+/// What is said of a process's runtime. One that is Node.js is that, also when an add-on brings tokio with it.
 pub(super) fn runtime(pid: Pid, found: &Found) -> RuntimeMeta {
-    let Some(first) = found.mapped.first() else {
-        return RuntimeMeta {
-            pid,
-            kind: "native".to_owned(),
-            files: found.files,
-            notes: found.notes.clone(),
-            ..RuntimeMeta::default()
-        };
-    };
-    let notes = found.mapped.iter().flat_map(|mapped| &mapped.tokio.notes);
-    RuntimeMeta {
+    let of_tokio = found.tokio.iter().flat_map(|mapped| &mapped.holds.notes);
+    let mut meta = RuntimeMeta {
         pid,
-        kind: "tokio".to_owned(),
-        version: first.tokio.version.clone().unwrap_or_default(),
-        module: first.path.clone(),
+        kind: "native".to_owned(),
         files: found.files,
-        notes: found.notes.iter().chain(notes).cloned().collect(),
+        notes: found.notes.clone(),
+        ..RuntimeMeta::default()
+    };
+    if let Some(node) = &found.node {
+        "node".clone_into(&mut meta.kind);
+        meta.version = node.version.clone().unwrap_or_default();
+        meta.module = module(node);
+        meta.notes.extend(node.notes.iter().cloned());
+        let also = found.tokio.iter().map(|mapped| {
+            let version = mapped.holds.version.as_deref();
+            let version = version.unwrap_or("of unknown version");
+            format!("there is tokio too, {version} in {}", mapped.path)
+        });
+        meta.notes.extend(also);
+    } else if let Some(first) = found.tokio.first() {
+        "tokio".clone_into(&mut meta.kind);
+        meta.version = first.holds.version.clone().unwrap_or_default();
+        meta.module.clone_from(&first.path);
     }
+    meta.notes.extend(of_tokio.cloned());
+    meta
+}
+
+fn module(node: &Node) -> String {
+    let own = node.module(Component::Node);
+    own.map_or_else(String::new, |module| module.path.clone())
 }
 
 /// What is said of a type of task.
@@ -57,7 +72,7 @@ pub(super) fn task_type(pid: Pid, mapped: &Mapped, of_type: &TaskType) -> TaskTy
 #[must_use]
 pub fn points(pid: Pid, mapped: &Mapped) -> [(Functions, Points); 3] {
     const FIRST_ARGUMENT: u8 = 5;
-    let tokio = &mapped.tokio;
+    let tokio = &mapped.holds;
     // Where a task's id is depends on what schedules it, and is the same for all schedulers of futures.
     let id_of = |kind: Kind| {
         let mut types = tokio.types.iter();
@@ -88,8 +103,8 @@ pub fn points(pid: Pid, mapped: &Mapped) -> [(Functions, Points); 3] {
         (Functions::Spawns, of(&tokio.spawns, Kind::Blocking)),
     ]
     .map(|(which, places)| {
-        let path = mapped.own_path();
-        (which, Points { pid, path, places })
+        let file = mapped.file.clone();
+        (which, Points { pid, file, places })
     })
 }
 

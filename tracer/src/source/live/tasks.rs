@@ -11,6 +11,7 @@ use tracer_common::{
 };
 
 use super::{
+    node::{self, Classes},
     observer::{Answer, Found, Look, Question},
     points::{points, runtime, task_type},
     watch::Watch,
@@ -38,6 +39,7 @@ pub(super) struct Tasks {
     unasked: BTreeSet<Pid>,
     questions: Vec<Question>,
     pub(super) watch: Watch,
+    pub(super) classes: Classes,
     /// Samples that agreed and did not when a place was last given up.
     checked: [u64; 2],
     /// Tasks that changed with each reading.
@@ -98,6 +100,7 @@ impl Tasks {
             unasked: BTreeSet::new(),
             questions: Vec::new(),
             watch: Watch::new(limit, interval),
+            classes: Classes::default(),
             checked: [0; 2],
             torn: 0,
         }
@@ -106,6 +109,8 @@ impl Tasks {
     /// A process came, or runs another program now.
     pub(super) fn begin(&mut self, kernel: &mut Kernel, pid: Pid) {
         kernel.remove_functions(pid);
+        self.classes.forget(pid);
+        kernel.watch_loops(pid, true);
         self.processes.insert(pid, Process::default());
         self.unasked.insert(pid);
     }
@@ -118,6 +123,8 @@ impl Tasks {
             let Some(pid) = self.unasked.pop_first() else {
                 return;
             };
+            // Takes a hundredth of the time of the other.
+            self.questions.push(Question::FindJs(pid));
             self.questions.push(Question::Find(pid));
         }
     }
@@ -127,6 +134,7 @@ impl Tasks {
         self.unasked.remove(&pid);
         if self.processes.remove(&pid).is_some() {
             kernel.remove_functions(pid);
+            self.classes.forget(pid);
             self.questions.push(Question::Forget(pid));
         }
     }
@@ -145,6 +153,8 @@ impl Tasks {
                     self.wait(pid, waits, out);
                 }
             }
+            // Nothing about tasks.
+            Answer::FoundJs(..) | Answer::Named(..) => {}
         }
     }
 
@@ -153,10 +163,11 @@ impl Tasks {
             return;
         };
         let meta = runtime(pid, found);
+        kernel.watch_loops(pid, meta.has_loops());
         process.runtime = Some(meta.clone());
         out.push(Record::Meta(Meta::Runtime(meta)));
-        for mapped in &found.mapped {
-            for of_type in &mapped.tokio.types {
+        for mapped in &found.tokio {
+            for of_type in &mapped.holds.types {
                 let meta = task_type(pid, mapped, of_type);
                 process.types.insert(meta.vtable);
                 out.push(Record::Meta(Meta::TaskType(meta)));
@@ -164,25 +175,34 @@ impl Tasks {
             for (which, points) in points(pid, mapped) {
                 kernel.add_functions(which, points);
             }
-            let types = mapped.tokio.types.len().max(1) as f64;
-            let stepped = mapped.tokio.types.iter();
+            let types = mapped.holds.types.len().max(1) as f64;
+            let stepped = mapped.holds.types.iter();
             let stepped = stepped.filter(|of_type| !of_type.poll_probe.is_emulated);
             self.watch.stepped = self.watch.stepped.max(stepped.count() as f64 / types);
-            process.places = mapped.tokio.current_task.clone();
+            process.places = mapped.holds.current_task.clone();
             let place = kernel.place_task_id(pid, process.places.first().copied());
             out.extend(place.map(|meta| Record::Meta(Meta::Probe(meta))));
             process.has_tasks = true;
         }
-        if !process.has_tasks {
+        if let Some(node) = &found.node {
+            if let Some(image) = self.classes.add(pid, node) {
+                kernel.place_image(pid, image);
+            }
+            self.watch.steps_queued_work |= node::steps_queued_work(node);
+            for (which, points) in node::points(pid, node) {
+                kernel.add_functions(which, points);
+            }
+        }
+        if !process.has_tasks && found.node.is_none() {
             return;
         }
         if let Some(look) = &found.look {
             self.looked(kernel, pid, look, out);
         }
         let types: usize = found
-            .mapped
+            .tokio
             .iter()
-            .map(|mapped| mapped.tokio.types.len())
+            .map(|mapped| mapped.holds.types.len())
             .sum();
         self.watch.attach(kernel, out);
         log::info!(

@@ -43,6 +43,8 @@ pub(super) struct Watch {
     pub(super) spent_share: f64,
     /// Share of polls whose first instruction is single-stepped.
     pub(super) stepped: f64,
+    /// The function that does what `uv_queue_work` was given begins with such an instruction, in some target.
+    pub(super) steps_queued_work: bool,
 }
 
 /// How long a group's probes were on.
@@ -89,6 +91,7 @@ impl Watch {
             cost: 0.0,
             spent_share: 0.0,
             stepped: 0.0,
+            steps_queued_work: false,
         }
     }
 
@@ -105,9 +108,10 @@ impl Watch {
     pub(super) fn attach(&mut self, kernel: &mut Kernel, out: &mut Vec<Record>) {
         let mut is_new = false;
         let was_there = self.first_on.is_some();
-        for group in [Group::Task, Group::Wake] {
+        for &group in Group::AT_FUNCTIONS {
             // Between bursts: the next one is of this process too.
-            if was_there && kernel.heeds_since(group).is_none() {
+            let is_governed = Group::GOVERNED.contains(&group);
+            if was_there && is_governed && kernel.heeds_since(group).is_none() {
                 continue;
             }
             let metas = kernel.attach_functions(group);
@@ -115,7 +119,7 @@ impl Watch {
             let is_attached = statuses.any(|status| status == ProbeStatus::Attached);
             let metas = metas.into_iter().map(Meta::Probe);
             out.extend(metas.map(Record::Meta));
-            if is_attached {
+            if is_attached && is_governed {
                 let since = kernel.heeds_since(group).unwrap_or_else(sys::monotonic);
                 self.first_on.get_or_insert(since);
                 self.on.entry(group).or_default().switch(true, since);
@@ -146,8 +150,7 @@ impl Watch {
             self.cpu_at_tick = on_cpu;
             return;
         }
-        let on = self.on.get(&Group::Task).copied().unwrap_or_default();
-        let on = on.total(now);
+        let on = self.watched(now);
         let spent = self.price(self.counted, self.at_tick);
         let cpu = on_cpu.since(self.cpu_at_tick).unwrap_or_default();
         let watched = on.since(self.on_at_tick).unwrap_or_default();
@@ -170,17 +173,18 @@ impl Watch {
 
     /// Puts on record that polls and wakes are not watched all the time, and again when the share has changed much.
     fn tell_sampled(&mut self, kernel: &Kernel, now: Nanos, out: &mut Vec<Record>) {
-        let on = self.on.get(&Group::Task).copied().unwrap_or_default();
         let time = self.first_on.and_then(|first| now.since(first));
-        let share = on.total(now).0 as f64 / time.unwrap_or_default().0.max(1) as f64;
+        let share = self.watched(now).0 as f64 / time.unwrap_or_default().0.max(1) as f64;
         let is_news = share < 0.999 && (share / self.told - 1.0).abs() > 0.1;
         if !is_news {
             return;
         }
         self.told = share;
-        let groups = [Group::Task, Group::Wake].map(Group::name);
         for probe in kernel.probes() {
-            if groups.contains(&probe.group.as_str()) && probe.status == ProbeStatus::Attached {
+            let mut groups = Group::GOVERNED.iter();
+            if groups.any(|group| group.name() == probe.group)
+                && probe.status == ProbeStatus::Attached
+            {
                 out.push(Record::Meta(Meta::Probe(ProbeMeta {
                     status: ProbeStatus::Degraded,
                     why: format!(
@@ -191,6 +195,12 @@ impl Watch {
                 })));
             }
         }
+    }
+
+    /// For how long was watched what is governed: all of it is switched together.
+    fn watched(&self, now: Nanos) -> Nanos {
+        let totals = self.on.values().map(|on| on.total(now));
+        totals.max().unwrap_or_default()
     }
 
     fn follow(&mut self, kernel: &mut Kernel, plan: Plan) {
@@ -213,7 +223,7 @@ impl Watch {
     }
 
     fn watch(&mut self, kernel: &mut Kernel, on: bool) {
-        for group in [Group::Task, Group::Wake] {
+        for &group in Group::GOVERNED {
             self.switch(kernel, group, on);
         }
     }
@@ -272,11 +282,15 @@ impl Watch {
     fn price(&self, now: Seen, before: Seen) -> Spent {
         let more = |of: fn(Seen) -> u64| of(now).saturating_sub(of(before)) as f64;
         let stepped = self.stepped * bursts::STEPPED;
+        let queued = f64::from(u8::from(self.steps_queued_work)) * bursts::STEPPED;
         Spent {
             watching: more(|seen| seen.polls) * (bursts::POLL + stepped)
-                + more(|seen| seen.wakes) * bursts::WAKE,
+                + more(|seen| seen.wakes) * bursts::WAKE
+                + more(|seen| seen.works) * bursts::WORK
+                + more(|seen| seen.queued_works) * queued,
             around: more(|seen| seen.unwatched_polls) * (bursts::UNWATCHED_POLL + stepped)
-                + more(|seen| seen.unwatched_wakes) * bursts::UNWATCHED_WAKE,
+                + more(|seen| seen.unwatched_wakes) * bursts::UNWATCHED_WAKE
+                + more(|seen| seen.unwatched_works) * bursts::UNWATCHED_WORK,
         }
     }
 
@@ -301,6 +315,7 @@ impl Watch {
         sample.polls_first = self.first_on.unwrap_or_default();
         sample.polls_last = self.ended.unwrap_or_default();
         (sample.polls_on, sample.wakes_on) = (on(Group::Task), on(Group::Wake));
+        sample.works_on = on(Group::Pool);
     }
 }
 
