@@ -3,6 +3,8 @@
 //! A test holds the report against it, both ways. The dashboard's `?` explains its own columns, which are shares and
 //! rates of these.
 
+mod event_loop;
+mod node;
 mod tasks;
 
 /// One number that is shown.
@@ -25,9 +27,11 @@ pub fn all() -> impl Iterator<Item = &'static Metric> {
     METRICS
         .iter()
         .chain(tasks::METRICS.iter().copied().flatten())
+        .chain(event_loop::METRICS.iter().copied().flatten())
+        .chain(node::METRICS)
 }
 
-/// All but those about tasks, in the order of the report.
+/// All but those about tasks and event loops, in the order of the report.
 const METRICS: &[Metric] = &[
     row("host.cpus", "count", "online CPUs of the machine"),
     row(

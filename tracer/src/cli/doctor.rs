@@ -188,18 +188,31 @@ fn cache_check(cache: &Cache) -> Check {
 /// Which runtime the target has, and so which probes at its functions there will be.
 fn runtime_check(pid: Pid, cache: &Cache) -> Check {
     let found = crate::runtime::find(pid, cache);
-    let detail = match found.mapped.first().map(|mapped| &mapped.tokio) {
-        Some(tokio) => {
-            let version = tokio.version.as_deref().unwrap_or("of unknown version");
-            let notes = tokio.notes.iter().map(|note| format!("; {note}"));
-            format!(
-                "tokio {version}, {} task types{}",
-                tokio.types.len(),
-                notes.collect::<String>()
-            )
-        }
-        None => format!("no tokio in the {} files it has mapped", found.files),
-    };
+    let mut said: Vec<String> = Vec::new();
+    if let Some(node) = &found.node {
+        let known =
+            |version: &Option<String>| version.clone().unwrap_or("of unknown version".into());
+        let points: usize = node.modules.iter().map(|one| one.holds.points.len()).sum();
+        said.push(format!(
+            "node {} (V8 {}, libuv {}), {points} places to probe",
+            known(&node.version),
+            known(&node.v8),
+            known(&node.uv)
+        ));
+        said.extend(node.notes.iter().cloned());
+    }
+    if let Some(tokio) = found.tokio.first().map(|mapped| &mapped.holds) {
+        let version = tokio.version.as_deref().unwrap_or("of unknown version");
+        said.push(format!("tokio {version}, {} task types", tokio.types.len()));
+        said.extend(tokio.notes.iter().cloned());
+    }
+    if said.is_empty() {
+        said.push(format!(
+            "no tokio and no Node.js in the {} files it has mapped",
+            found.files
+        ));
+    }
+    let detail = said.join("; ");
     Check {
         what: "runtime".to_owned(),
         ok: true,
@@ -273,7 +286,12 @@ impl Diagnosis {
                     Attach::Functions { .. } | Attach::PartOfRuntime(_)
                         if met.status == ProbeStatus::Off =>
                     {
-                        "attached to a program with tokio tasks".to_owned()
+                        let runtime = if matches!(probe.group, Group::Gc | Group::Pool) {
+                            "Node.js"
+                        } else {
+                            "tokio tasks"
+                        };
+                        format!("attached to a program with {runtime}")
                     }
                     Attach::RawTracepoint(_)
                     | Attach::CpuClock

@@ -207,7 +207,7 @@ impl Grower<'_> {
         let Some(trees) = trees else {
             return TaskTree::NoTypes;
         };
-        let tokio = &mapped.tokio;
+        let tokio = &mapped.holds;
         let bias = mapped.bias;
         let at = TaskAt {
             header: task.header,

@@ -13,6 +13,7 @@ use crate::{
         self, Mapped,
         cache::Cache,
         memory::ProcessMemory,
+        node::{Component, Node},
         tokio::{
             TaskType,
             live::{self, Scan, State},
@@ -65,8 +66,10 @@ pub struct Dump {
     pub is_stopped: bool,
     /// Files with code that were looked at for a runtime.
     pub files: u32,
-    /// What was recognised in them.
+    /// The tokio that was recognised in them.
     pub runtimes: Vec<Runtime>,
+    /// Node.js, when it is that: it has no tasks.
+    pub node: Option<Runtime>,
     /// The task types of all runtimes.
     pub types: Vec<Type>,
     /// The live tasks, by id.
@@ -177,13 +180,14 @@ pub fn look(pid: Pid, with_trees: bool, cache: &Cache) -> Result<Dump, DumpError
     let description = process::describe(pid).ok_or(DumpError::Gone(pid.0))?;
     let memory = ProcessMemory::of(pid).map_err(|source| refused(pid, source))?;
     let runtime::Found {
-        mapped,
+        tokio: mapped,
+        node,
         files: looked_at,
         from_cache: _,
     } = runtime::find(pid, cache);
     let files: Vec<_> = mapped
         .iter()
-        .map(|mapped| (&mapped.tokio, mapped.bias))
+        .map(|mapped| (&mapped.holds, mapped.bias))
         .collect();
     let at = sys::monotonic();
     let mut scan = Scan::of(pid, &files);
@@ -199,6 +203,7 @@ pub fn look(pid: Pid, with_trees: bool, cache: &Cache) -> Result<Dump, DumpError
         is_stopped: process::is_stopped(pid),
         files: looked_at,
         runtimes: mapped.iter().map(|mapped| described(mapped)).collect(),
+        node: node.map(described_node),
         types,
         tasks: tasks(&found.tasks, &first),
         forest: None,
@@ -228,7 +233,7 @@ fn types(mapped: &[Arc<Mapped>]) -> (Vec<Type>, Vec<usize>) {
     let mut types = Vec::new();
     for mapped in mapped {
         first.push(types.len());
-        let of_file = mapped.tokio.types.iter().cloned();
+        let of_file = mapped.holds.types.iter().cloned();
         types.extend(of_file.map(|of| Type { of, is_local: None }));
     }
     (types, first)
@@ -259,9 +264,19 @@ fn refused(pid: Pid, source: io::Error) -> DumpError {
 
 fn described(mapped: &Mapped) -> Runtime {
     Runtime {
-        version: mapped.tokio.version.clone(),
+        version: mapped.holds.version.clone(),
         module: mapped.path.clone(),
-        notes: mapped.tokio.notes.clone(),
+        notes: mapped.holds.notes.clone(),
+        no_trees: None,
+    }
+}
+
+fn described_node(node: Node) -> Runtime {
+    let module = node.module(Component::Node);
+    Runtime {
+        module: module.map_or_else(String::new, |module| module.path.clone()),
+        version: node.version,
+        notes: node.notes,
         no_trees: None,
     }
 }
@@ -279,7 +294,7 @@ fn find_threads(dump: &mut Dump, memory: &ProcessMemory, mapped: &[Arc<Mapped>])
     if running.is_empty() {
         return;
     }
-    let places = mapped.iter().flat_map(|mapped| &mapped.tokio.current_task);
+    let places = mapped.iter().flat_map(|mapped| &mapped.holds.current_task);
     let places: Vec<i64> = places.copied().collect();
     for (id, tid) in thread::running(pid, memory, &places, |id| running.contains_key(&id)) {
         let task = running

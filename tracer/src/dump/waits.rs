@@ -47,7 +47,7 @@ impl Waits {
     pub fn open(pid: Pid, mapped: &[Arc<Mapped>]) -> Self {
         let (types, first) = super::types(mapped);
         let biases = mapped.iter().flat_map(|mapped| {
-            let types = mapped.tokio.types.iter();
+            let types = mapped.holds.types.iter();
             types.map(|_| mapped.bias)
         });
         let biases = biases.collect();
@@ -58,6 +58,7 @@ impl Waits {
             },
             is_stopped: false,
             files: 0,
+            node: None,
             runtimes: mapped
                 .iter()
                 .map(|mapped| super::described(mapped))

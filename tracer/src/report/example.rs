@@ -1,5 +1,7 @@
 //! A snapshot in which everything was measured: what the tests of the reports are about.
 
+mod event_loop;
+mod node;
 mod tasks;
 
 use std::sync::Arc;
@@ -21,11 +23,14 @@ use crate::{
 const MS: u64 = 1_000_000;
 
 /// Probes the reports ask for.
-const PROBES: [(&str, &str); 9] = [
+const PROBES: [(&str, &str); 12] = [
+    ("collection_return", "gc"),
+    ("work_return", "pool"),
     ("sched_switch", "sched"),
     ("sys_exit", "syscall"),
     ("futex_waits", "lock"),
     ("sched_waking", "lock"),
+    ("event_loops", "syscall"),
     ("file_calls", "io"),
     ("memory_calls", "memory"),
     ("cpu_sample", "sample"),
@@ -131,6 +136,8 @@ pub(super) fn snapshot() -> Snapshot {
         memory: memory(),
         cpu: cpu(),
         tasks: tasks::tasks(),
+        loops: event_loop::loops(),
+        node: node::node(),
         in_flight: vec![LevelView {
             what: "sockets",
             now: 12,

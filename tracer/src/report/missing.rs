@@ -1,5 +1,6 @@
 //! What a report does not have, and why: a number that was not measured is absent, with its reason, and never 0.
 
+mod event_loop;
 mod tasks;
 
 use std::borrow::Cow;
@@ -27,8 +28,6 @@ impl NotMeasured {
 /// Parts of the report that this version has no probe for.
 pub(super) const NOT_YET: &[(&str, &str)] = &[
     ("callbacks", "Node callbacks are not probed in this version"),
-    ("loop", "the event loop is not probed in this version"),
-    ("gc", "garbage collection is not probed in this version"),
     ("findings", "there are no detectors in this version"),
 ];
 
@@ -80,6 +79,9 @@ const OF_PROBES: &[(&str, &str, &[&str])] = &[
     ),
 ];
 
+/// Fields that take Node in a target.
+const OF_NODE: &[(&str, &str)] = &[("collection_return", "gc")];
+
 /// What is missing in `snapshot`, with reasons.
 #[must_use]
 pub fn not_measured(snapshot: &Snapshot) -> Vec<NotMeasured> {
@@ -92,7 +94,21 @@ pub fn not_measured(snapshot: &Snapshot) -> Vec<NotMeasured> {
             missing.extend(fields.iter().map(|field| NotMeasured::new(field, why)));
         }
     }
+    for &(probe, field) in OF_NODE {
+        if !was_probed(snapshot, probe) {
+            let known = snapshot.quality.probes.iter();
+            let why = known.filter(|known| known.name == probe);
+            let why = why.map(|known| known.why.clone()).next();
+            let why = why.filter(|why| !why.is_empty());
+            let unknown = "those who recorded knew no probe for it";
+            missing.push(NotMeasured::new(
+                field,
+                why.unwrap_or_else(|| unknown.to_owned()),
+            ));
+        }
+    }
     missing.extend(tasks::not_measured(snapshot));
+    missing.extend(event_loop::not_measured(snapshot));
     let (quality, memory, cpu) = (&snapshot.quality, &snapshot.memory, &snapshot.cpu);
     let not_counted = "the kernel did not count the runs of programs (it may need CAP_SYS_ADMIN), or no tick has passed";
     let unreadable = "it could not be read, or no tick has passed";

@@ -4,9 +4,11 @@
 //! reason in `quality.not_measured`, and never 0.
 
 pub mod dump;
+mod event_loop;
 #[cfg(test)]
 mod example;
 mod missing;
+mod node;
 mod part;
 mod task;
 mod text;
@@ -40,7 +42,7 @@ pub struct Report {
     tasks: task::Tasks,
     callbacks: Option<()>,
     #[serde(rename = "loop")]
-    event_loop: Option<()>,
+    event_loop: Option<event_loop::Loops>,
     in_flight: Option<Vec<part::InFlight>>,
     locks: Option<Vec<part::Lock>>,
     locks_unlisted: Option<u64>,
@@ -51,7 +53,7 @@ pub struct Report {
     epolls: Option<Vec<part::Poll>>,
     memory: part::Memory,
     cpu: part::Cpu,
-    gc: Option<()>,
+    gc: Option<Vec<node::Gc>>,
     findings: Option<()>,
 }
 
@@ -257,11 +259,11 @@ impl Report {
             threads: snapshot
                 .threads
                 .iter()
-                .map(|view| thread(view, &snapshot.tasks))
+                .map(|view| thread(view, snapshot))
                 .collect(),
             tasks: task::Tasks::new(snapshot, on("cpu_sample")),
             callbacks: None,
-            event_loop: None,
+            event_loop: event_loop::Loops::new(snapshot),
             in_flight: (!snapshot.in_flight.is_empty())
                 .then(|| snapshot.in_flight.iter().map(Into::into).collect()),
             locks: on("futex_waits").then(|| snapshot.locks.iter().map(Into::into).collect()),
@@ -274,7 +276,8 @@ impl Report {
             syscalls: on("sys_exit").then(|| snapshot.syscalls.iter().map(syscall).collect()),
             memory: part::Memory::new(&snapshot.memory),
             cpu: part::Cpu::new(&snapshot.cpu, on("cpu_sample")),
-            gc: None,
+            gc: on("collection_return")
+                .then(|| snapshot.node.collections.iter().map(Into::into).collect()),
             findings: None,
         }
     }
@@ -303,7 +306,7 @@ fn target(process: &ProcessView, tasks: &TasksView) -> Target {
     }
 }
 
-fn thread(view: &ThreadView, tasks: &TasksView) -> Thread {
+fn thread(view: &ThreadView, snapshot: &Snapshot) -> Thread {
     let of = |state| view.times.of(state).0;
     Thread {
         tid: view.tid.map(|tid| tid.0),
@@ -312,7 +315,7 @@ fn thread(view: &ThreadView, tasks: &TasksView) -> Thread {
         role: view
             .pid
             .zip(view.tid)
-            .and_then(|(pid, tid)| tasks.role(pid, tid))
+            .and_then(|(pid, tid)| snapshot.role(pid, tid))
             .map(Role::name),
         ended: match view.life {
             Life::Alive => 0,

@@ -9,8 +9,8 @@ use tracer_common::{Nanos, task::OFF_PARTS};
 use super::{Time, part::frames};
 use crate::{
     model::{
-        AliveView, LongPollView, PollerView, Snapshot, TaskStackView, TaskTypeView, TaskView,
-        TasksView,
+        AliveView, LongPollView, NodeView, PollerView, Snapshot, TaskStackView, TaskTypeView,
+        TaskView, TasksView, WorkView,
     },
     record::{RuntimeMeta, TaskKind},
 };
@@ -32,7 +32,7 @@ fn kind(kind: TaskKind) -> &'static str {
 /// What a process runs on.
 #[derive(Debug, Serialize)]
 pub(super) struct Runtime {
-    /// `native` when none was recognised.
+    /// `node` or `tokio`; `native` when none was recognised.
     kind: String,
     /// `null` when the files do not tell.
     version: Option<String>,
@@ -127,9 +127,9 @@ impl From<AliveView> for States {
     }
 }
 
-/// Time inside polls in which the thread was not on a CPU.
+/// Time inside polls, or iterations of an event loop, in which the thread was not on a CPU.
 #[derive(Debug, Serialize)]
-struct OffCpu {
+pub(super) struct OffCpu {
     ready_ns: u64,
     futex_ns: u64,
     io_ns: u64,
@@ -355,6 +355,20 @@ impl Pool {
             queued_now: view.alive.map(|alive| alive.queued),
         }
     }
+
+    fn of_node(view: &WorkView, node: &NodeView) -> Self {
+        let pool = node.pools.iter().find(|pool| pool.pid == view.pid);
+        Self {
+            name: "libuv",
+            pid: view.pid.0,
+            size: pool.map(|pool| pool.threads),
+            kind: view.kind.clone(),
+            queued: (view.queued.count > 0).then(|| (&view.queued).into()),
+            run: (view.run.count > 0).then(|| (&view.run).into()),
+            running_now: None,
+            queued_now: None,
+        }
+    }
 }
 
 /// Everything about tasks that stands at the root of the report.
@@ -402,7 +416,12 @@ impl Tasks {
                     .map(|poller| Worker::new(poller, snapshot))
                     .collect()
             }),
-            pools: found.then(|| blocking.map(|of| Pool::new(of, view)).collect()),
+            pools: (found || !snapshot.node.works.is_empty()).then(|| {
+                let of_tokio = blocking.map(|of| Pool::new(of, view));
+                let works = snapshot.node.works.iter();
+                let of_node = works.map(|work| Pool::of_node(work, &snapshot.node));
+                of_tokio.chain(of_node).collect()
+            }),
         }
     }
 }

@@ -8,9 +8,11 @@ macro_rules! line {
 
 mod cost;
 mod cpu;
+mod event_loop;
 mod io;
 mod locks;
 mod memory;
+mod node;
 mod task_types;
 mod tasks;
 
@@ -38,7 +40,9 @@ pub fn text(snapshot: &Snapshot) -> String {
     let mut out = String::new();
     head(&mut out, snapshot);
     threads(&mut out, snapshot);
+    event_loop::event_loops(&mut out, snapshot);
     tasks::tasks(&mut out, snapshot);
+    node::node(&mut out, snapshot);
     syscalls(&mut out, snapshot);
     locks::locks(&mut out, snapshot);
     locks::long_waits(&mut out, snapshot);

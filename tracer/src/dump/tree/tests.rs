@@ -35,6 +35,7 @@ fn written(shape: Node, waits: Vec<Vec<(usize, Resource)>>, detail: Detail) -> S
         process: Description::default(),
         is_stopped: false,
         files: 1,
+        node: None,
         runtimes: Vec::new(),
         types: Vec::new(),
         tasks: Vec::new(),

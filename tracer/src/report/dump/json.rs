@@ -44,7 +44,7 @@ struct Target<'a> {
     exe: &'a str,
     stopped: bool,
     files_checked: u32,
-    /// Empty when no tokio was recognised.
+    /// Empty when none was recognised.
     runtimes: Vec<RuntimeOf<'a>>,
     quality: Quality,
     deadlocks: Option<Vec<Vec<LinkOf<'a>>>>,
@@ -157,7 +157,7 @@ fn target<'a>(words: &Words<'a>) -> Target<'a> {
         exe: &dump.process.exe,
         stopped: dump.is_stopped,
         files_checked: dump.files,
-        runtimes: dump.runtimes.iter().map(runtime).collect(),
+        runtimes: runtimes(dump),
         quality: Quality {
             read_bytes: dump.read,
             torn: dump.torn,
@@ -172,9 +172,15 @@ fn target<'a>(words: &Words<'a>) -> Target<'a> {
     }
 }
 
-fn runtime(of: &Runtime) -> RuntimeOf<'_> {
+fn runtimes(dump: &Dump) -> Vec<RuntimeOf<'_>> {
+    let node = dump.node.iter().map(|of| runtime("node", of));
+    let tokio = dump.runtimes.iter().map(|of| runtime("tokio", of));
+    node.chain(tokio).collect()
+}
+
+fn runtime<'a>(kind: &'static str, of: &'a Runtime) -> RuntimeOf<'a> {
     RuntimeOf {
-        kind: "tokio",
+        kind,
         version: of.version.as_deref(),
         module: &of.module,
         notes: &of.notes,

@@ -29,6 +29,15 @@ pub(super) fn text(dump: &Dump, detail: Detail) -> String {
         human::sanitise(&dump.process.comm),
         dump.process.pid.0
     );
+    if let Some(node) = dump.node.as_ref().filter(|_| dump.runtimes.is_empty()) {
+        let version = node.version.as_deref().unwrap_or("of unknown version");
+        line!(
+            out,
+            "{name}: it is Node.js {}, which has no tasks",
+            human::sanitise(version)
+        );
+        return out;
+    }
     if dump.runtimes.is_empty() {
         line!(
             out,

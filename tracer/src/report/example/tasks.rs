@@ -11,7 +11,7 @@ use crate::{
     record::{RuntimeMeta, TaskKind},
 };
 
-const PID: Pid = Pid(4182);
+pub(super) const PID: Pid = Pid(4182);
 
 pub(super) fn tasks() -> TasksView {
     TasksView {

@@ -71,7 +71,7 @@ pub(super) fn not_measured(snapshot: &Snapshot) -> Vec<NotMeasured> {
     if role_is_missing(snapshot) {
         all(
             &["threads[].role"],
-            "no runtime with tasks was recognised in its process, or polls are not watched",
+            "no runtime with tasks was recognised in its process, or polls are not watched; and it has no event loop",
         );
     }
     let found = tasks.is_recognised();
@@ -136,6 +136,10 @@ pub(super) fn not_measured(snapshot: &Snapshot) -> Vec<NotMeasured> {
             all(&["workers[].moved"], &why);
         }
     }
+    if !snapshot.node.works.is_empty() {
+        let whole = "libuv's pool is followed as a whole: see in_flight";
+        all(&["pools[].running_now", "pools[].queued_now"], whole);
+    }
     if found {
         let nobody = "the tasks were not found in the process's memory, or nobody has looked yet";
         if !tasks.was_looked_at() {
@@ -164,6 +168,8 @@ pub(super) fn not_measured(snapshot: &Snapshot) -> Vec<NotMeasured> {
 fn no_runtime(tasks: &TasksView) -> String {
     if tasks.runtimes.is_empty() {
         "no process was looked at for a runtime".to_owned()
+    } else if tasks.is_node() {
+        "Node.js has no tasks".to_owned()
     } else {
         format!(
             "no tokio was recognised in the {} files that were checked",
@@ -176,5 +182,5 @@ fn no_runtime(tasks: &TasksView) -> String {
 fn role_is_missing(snapshot: &Snapshot) -> bool {
     let threads = snapshot.threads.iter();
     let mut ids = threads.filter_map(|thread| thread.pid.zip(thread.tid));
-    ids.any(|(pid, tid)| snapshot.tasks.role(pid, tid).is_none())
+    ids.any(|(pid, tid)| snapshot.role(pid, tid).is_none())
 }

@@ -58,7 +58,7 @@ fn runtimes(out: &mut String, tasks: &TasksView) {
     for runtime in &tasks.runtimes {
         let notes = runtime.notes.iter();
         let notes = notes.map(|note| human::sanitise(note).into_owned());
-        if tasks.is_recognised_in(runtime.pid) {
+        if runtime.kind == "node" || tasks.is_recognised_in(runtime.pid) {
             let version = match runtime.version.as_str() {
                 "" => String::new(),
                 version => format!(" {}", human::sanitise(version)),
@@ -73,7 +73,9 @@ fn runtimes(out: &mut String, tasks: &TasksView) {
             say(notes.collect());
         }
     }
-    if !tasks.is_recognised() {
+    if tasks.is_node() && !tasks.is_recognised() {
+        line!(out, "  Node.js has no tasks");
+    } else if !tasks.is_recognised() {
         line!(
             out,
             "  no tokio was recognised in the {} files that were checked",

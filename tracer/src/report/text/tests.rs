@@ -150,6 +150,21 @@ fn tasks_that_are_watched_at_times_or_not_at_all_are_said_to_be() {
             "  libfoo.so could not be read: permission denied",
         ]
     );
+    snapshot.tasks.runtimes[0] = crate::record::RuntimeMeta {
+        kind: "node".into(),
+        version: "20.20.2".into(),
+        module: "/usr/bin/node".into(),
+        files: 7,
+        notes: vec!["libuv's timers: not known".into()],
+        ..Default::default()
+    };
+    assert_eq!(
+        section_of(&snapshot, "TASKS"),
+        [
+            "  Node.js has no tasks",
+            "  node 20.20.2 in /usr/bin/node; libuv's timers: not known",
+        ]
+    );
     snapshot.tasks = crate::model::TasksView::default();
     let said = "  no process was looked at for a runtime: with large files that takes some seconds";
     assert_eq!(section_of(&snapshot, "TASKS"), [said]);
