@@ -9,8 +9,8 @@ use super::{
     feed::{Command, Options, Transport},
     input::{self, Action, Focus, Key},
     list::{
-        CpuList, FileList, Listed, LockList, MemoryList, Period, Row, Step, SyscallList, TaskList,
-        ThreadList,
+        CpuList, FileList, Listed, LockList, LoopList, MemoryList, Period, Row, Step, SyscallList,
+        TaskList, ThreadList,
     },
     view,
 };
@@ -36,6 +36,8 @@ pub enum View {
     Memory,
     /// CPUs: how many there are, who uses them, with which code.
     Cpu,
+    /// Event loops: how busy they are, how long their iterations take.
+    Loops,
 }
 
 /// Something that happened.
@@ -102,6 +104,8 @@ pub struct App {
     pub memory: MemoryList,
     /// The list of stacks that were met running.
     pub cpu: CpuList,
+    /// The list of event loops.
+    pub loops: LoopList,
     /// A filter is being typed.
     pub typing: bool,
     /// The help, when it is open.
@@ -133,6 +137,7 @@ impl App {
             files: FileList::default(),
             memory: MemoryList::default(),
             cpu: CpuList::default(),
+            loops: LoopList::default(),
             typing: false,
             help: None,
             quit: false,
@@ -214,6 +219,7 @@ impl App {
             View::Io => &self.files,
             View::Memory => &self.memory,
             View::Cpu => &self.cpu,
+            View::Loops => &self.loops,
         }
     }
 
@@ -226,6 +232,7 @@ impl App {
             View::Io => &mut self.files,
             View::Memory => &mut self.memory,
             View::Cpu => &mut self.cpu,
+            View::Loops => &mut self.loops,
         }
     }
 
@@ -330,6 +337,10 @@ impl App {
             View::Cpu => {
                 let rows = self.cpu.rows(&snapshot);
                 self.cpu.step(step, page, &rows);
+            }
+            View::Loops => {
+                let rows = self.loops.rows(&snapshot, self.period);
+                self.loops.step(step, page, &rows);
             }
         }
     }
@@ -449,6 +460,7 @@ mod tests {
             View::Io => app.files.position(&app.files.rows(snapshot, app.period)),
             View::Memory => app.memory.position(&app.memory.rows(snapshot)),
             View::Cpu => app.cpu.position(&app.cpu.rows(snapshot)),
+            View::Loops => app.loops.position(&app.loops.rows(snapshot, app.period)),
         }
     }
 
@@ -563,9 +575,13 @@ mod tests {
 
     #[test]
     fn every_view_has_a_list_that_keys_work_on() {
-        for view in ['1', '2', '3', '4', '5', '6', '7', '9'] {
+        for view in ['1', '2', '3', '4', '5', '6', '7', '9', 'l'] {
             let mut app = live();
-            app.update(Msg::Snapshot(Arc::new(demo::tokio())));
+            let shown = match view {
+                'l' => demo::looping(),
+                _ => demo::tokio(),
+            };
+            app.update(Msg::Snapshot(Arc::new(shown)));
             press(&mut app, &format!("{view}jj"));
             assert_eq!(selected(&app), Some(1), "{view}");
             app.update(Msg::Key(Key::Esc));

@@ -1,6 +1,7 @@
 //! Hand-made sessions for tests of the screen: a Node service with its loop, its thread pool and V8's helpers, and a
 //! tokio service.
 
+mod loops;
 mod resources;
 mod tasks;
 
@@ -8,7 +9,8 @@ use tracer_common::{LossReason, Nanos, Pid, State, SyscallNr, ThreadTimes, Tid};
 
 use crate::{
     model::{
-        Distribution, Life, ProcessView, Quality, Snapshot, SyscallView, ThreadView, WindowPoint,
+        Distribution, Life, LoopsView, ProcessView, Quality, Snapshot, SyscallView, ThreadView,
+        WindowPoint,
     },
     record::{ProbeMeta, ProbeStatus, SessionMeta},
 };
@@ -16,6 +18,17 @@ use crate::{
 const SECOND: u64 = 1_000_000_000;
 /// How long the session has run.
 const RAN: u64 = 192;
+
+/// The same with its event loops.
+pub(super) fn looping() -> Snapshot {
+    let mut snapshot = healthy();
+    snapshot.loops = loops::loops(snapshot.now);
+    snapshot
+        .quality
+        .probes
+        .push(probe("event_loops", ProbeStatus::Attached, ""));
+    snapshot
+}
 
 /// All is well.
 pub(super) fn healthy() -> Snapshot {
@@ -128,6 +141,7 @@ pub(super) fn healthy() -> Snapshot {
         memory: resources::memory(),
         cpu: resources::cpu(),
         tasks: tasks::none(),
+        loops: LoopsView::default(),
         in_flight: resources::in_flight(),
         quality: Quality {
             events: 1_190_400,

@@ -275,6 +275,12 @@ pub const KEYS: &[Binding] = {
         .hint("cpu", 3),
         bind(
             C::Views,
+            &[K::Char('l')],
+            A::Show(View::Loops),
+            "event loops: how busy, how late, held up by what",
+        ),
+        bind(
+            C::Views,
             &[K::Up, K::Char('k')],
             A::Select(Step::Up),
             "select the row above; on a page, scroll",

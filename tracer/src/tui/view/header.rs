@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Draws it. Where there is no room, facts go in this order: that children are not followed, the agent's own
-/// memory, the profile, the program, the number of processes, the tool's name, the event rate, that nothing is
+/// memory, the profile, the program, its runtime, the number of processes, the tool's name, the event rate, that nothing is
 /// lost, the time attached, the agent's own CPU, the probes' cost, how to get help, that tasks are sampled, the exit and what is
 /// degraded, what
 /// is lost or refused, the process, the state.
@@ -37,6 +37,7 @@ pub(super) fn draw(
         if let Some(others) = others(snapshot, process) {
             left.push(Segment::new(12, others, plain));
         }
+        left.extend(runtime(snapshot, process).map(|text| Segment::new(13, text, plain)));
         left.push(Segment::any(13, program(process), plain));
     }
     left.extend(state(app, snapshot, theme));
@@ -156,6 +157,13 @@ fn pid(snapshot: &Snapshot, process: &ProcessView) -> String {
     } else {
         format!("pid {}", process.pid.0)
     }
+}
+
+/// Which runtime it has.
+fn runtime(snapshot: &Snapshot, process: &ProcessView) -> Option<String> {
+    let runtime = snapshot.tasks.runtime(process.pid)?;
+    let is_known = runtime.kind != "native" && !runtime.version.is_empty();
+    is_known.then(|| format!("{} {}", sanitise(&runtime.kind), sanitise(&runtime.version)))
 }
 
 fn others(snapshot: &Snapshot, main: &ProcessView) -> Option<String> {

@@ -9,8 +9,8 @@ use ratatui::{
 };
 
 use super::{
-    cpu, io, locks, long_polls, memory, now, polls, stack, syscalls, task, task_columns,
-    theme::Theme, threads, waits, workers,
+    cpu, io, locks, long_iterations, long_polls, loop_delay, loops, memory, now, polls, stack,
+    syscalls, task, task_columns, theme::Theme, threads, waits, workers,
 };
 use crate::{
     human::sanitise,
@@ -106,6 +106,21 @@ fn sections(app: &App, theme: &Theme) -> Vec<Section> {
             "Tasks: the page of a type",
             view(View::Tasks),
             &mut task::MEANINGS.into_iter(),
+        ),
+        named(
+            "Event loops",
+            view(View::Loops),
+            &mut loops::MEANINGS.into_iter(),
+        ),
+        named(
+            "Event loops: iterations",
+            view(View::Loops),
+            &mut loop_delay::MEANINGS.into_iter(),
+        ),
+        named(
+            "Event loops: long iterations",
+            view(View::Loops),
+            &mut long_iterations::MEANINGS.into_iter(),
         ),
         named(
             "Threads",

@@ -12,7 +12,7 @@ use crate::{
     human::{self, NONE, sanitise, share},
     model::{LongPollView, Snapshot, TasksView},
 };
-use tracer_common::{Nanos, Pid, Tid};
+use tracer_common::{Nanos, Pid, Tid, task::OFF_PARTS};
 
 const COLUMNS: [Column; 6] = [
     Column::text("type", 18, 0),
@@ -70,7 +70,7 @@ pub(super) fn panel(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot, them
             sanitise(&poll.name).into_owned(),
             human::duration(poll.busy),
             ago(poll, snapshot),
-            mostly(poll),
+            mostly(poll.busy, &poll.off),
             thread(poll.pid, poll.tid, tasks),
             stack::callers(&poll.stack).unwrap_or_else(|| NONE.to_owned()),
         ];
@@ -118,12 +118,13 @@ pub(super) fn thread(pid: Pid, tid: Tid, tasks: &TasksView) -> String {
     }
 }
 
-fn mostly(poll: &LongPollView) -> String {
-    let parts = human::poll_parts(poll.busy, &poll.off);
+/// What the thread did most of the time in a poll, or in an iteration of its loop.
+pub(super) fn mostly(busy: Nanos, off: &[Nanos; OFF_PARTS]) -> String {
+    let parts = human::poll_parts(busy, off);
     let largest = PARTS.iter().zip(parts).max_by_key(|&(_, time)| time);
     largest.map_or_else(
         || NONE.to_owned(),
-        |(word, time)| format!("{word} {}", human::percent(share(time, poll.busy))),
+        |(word, time)| format!("{word} {}", human::percent(share(time, busy))),
     )
 }
 

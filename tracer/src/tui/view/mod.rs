@@ -11,7 +11,10 @@ mod header;
 pub(crate) mod help;
 mod io;
 mod locks;
+mod long_iterations;
 mod long_polls;
+mod loop_delay;
+mod loops;
 mod memory;
 mod notice;
 mod now;
@@ -80,6 +83,7 @@ pub fn draw(frame: &mut Frame<'_>, app: &App) {
         View::Io => io::draw(frame, body, app, snapshot, &theme),
         View::Memory => memory::draw(frame, body, app, snapshot, &theme),
         View::Cpu => cpu::draw(frame, body, app, snapshot, &theme),
+        View::Loops => loops::draw(frame, body, app, snapshot, &theme),
     }
     transport::draw(frame, bar, app, &theme);
     footer::draw(frame, bottom, app, &theme);

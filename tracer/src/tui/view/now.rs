@@ -5,7 +5,7 @@ use ratatui::{Frame, layout::Rect, style::Color, text::Line};
 use super::{cpu, io, theme::Theme};
 use crate::{
     human::{self, NONE},
-    model::{Snapshot, WindowPoint},
+    model::{LoopView, Snapshot, WindowPoint},
 };
 
 /// A number with its past.
@@ -288,6 +288,13 @@ pub(super) fn rss_bars(snapshot: &Snapshot, columns: usize) -> String {
 pub(super) fn wanted_bars(snapshot: &Snapshot, columns: usize) -> String {
     let past = snapshot.history.iter().map(cpu::wanted);
     sparkline(&Scale::FromZero(1.0), past, columns)
+}
+
+/// The history of a loop's longest iteration in each window.
+pub(super) fn delay_bars(view: &LoopView, columns: usize) -> String {
+    let past = view.history.iter().map(|point| point.delay_max.0 as f64);
+    // A loop whose iterations stay below a millisecond looks quiet.
+    sparkline(&Scale::FromZero(1e6), past, columns)
 }
 
 /// The newest of `values` in as many columns; nothing when none is a number.

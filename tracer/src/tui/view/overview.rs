@@ -10,7 +10,7 @@ use ratatui::{
 use super::{
     cut,
     header::main_process,
-    now,
+    loops, now,
     panel::{self, Title},
     syscalls, table, tasks,
     theme::Theme,
@@ -77,7 +77,7 @@ pub(super) fn draw(
 /// Rows from which on tasks and system calls share the room.
 const BOTH: u16 = 14;
 
-/// What runs in the threads: tasks where there are any, and system calls.
+/// What runs in the threads: event loops and tasks where there are any, and system calls.
 fn rest_panels(
     frame: &mut Frame<'_>,
     mut area: Rect,
@@ -85,8 +85,21 @@ fn rest_panels(
     snapshot: &Snapshot,
     theme: &Theme,
 ) {
+    if !snapshot.loops.loops.is_empty() {
+        let wanted = loops::height(snapshot, area.width);
+        let height = wanted.min((area.height / 2).max(5));
+        let top = cut::top(&mut area, height);
+        loops::panel(
+            frame,
+            top,
+            app,
+            snapshot,
+            Some("l shows more of them"),
+            theme,
+        );
+    }
     let types = snapshot.tasks.types.len() as u16;
-    if types > 0 {
+    if types > 0 && area.height > 0 {
         let height = if area.height < BOTH {
             area.height
         } else {

@@ -162,6 +162,11 @@ fn nothing(app: &App, snapshot: &Snapshot) -> Vec<String> {
                 .to_owned(),
         ];
     }
+    if tasks.is_node() {
+        let mut lines = vec!["Node.js has no tasks.".to_owned()];
+        lines.extend(notes(tasks));
+        return lines;
+    }
     let files = match tasks.files_checked() {
         1 => "1 file".to_owned(),
         files => format!("{} files", human::count(files)),

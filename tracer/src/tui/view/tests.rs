@@ -5,8 +5,8 @@ use std::sync::Arc;
 use ratatui::{Terminal, backend::TestBackend, buffer::Buffer};
 
 use super::{
-    cpu, draw, help, io, locks, long_polls, memory, now, polls, stack, syscalls, task,
-    task_columns, threads, waits, workers,
+    cpu, draw, help, io, locks, long_iterations, long_polls, loop_delay, loops, memory, now, polls,
+    stack, syscalls, task, task_columns, threads, waits, workers,
 };
 use crate::{
     model::Snapshot,
@@ -77,6 +77,7 @@ macro_rules! assert_screen {
     };
 }
 
+mod loops_view;
 mod tasks;
 
 #[test]
@@ -319,6 +320,7 @@ fn the_help_begins_with_what_is_on_the_screen() {
         ("6", "I/O: descriptors"),
         ("7", "Memory"),
         ("9", "CPU"),
+        ("l", "Event loops"),
     ] {
         let mut app = live(demo::healthy());
         press(&mut app, key);
@@ -477,13 +479,14 @@ fn every_size_is_drawn() {
     let mut every = live(hostile());
     let mut some = [
         live(demo::troubled()),
+        live(demo::looping()),
         live(demo::exited()),
         live(Snapshot::default()),
         replay(transport),
     ];
     let sizes = || (0..=60).flat_map(|columns| (0..=30).map(move |rows| (columns, rows)));
     for keys in [
-        "1j", "2j", "2j\n", "3j", "4j", "5j", "6j", "7j", "9j", "?", "q/x",
+        "1j", "2j", "2j\n", "3j", "4j", "5j", "6j", "7j", "9j", "lj", "?", "q/x",
     ] {
         press(&mut every, keys);
         for (columns, rows) in sizes() {
@@ -615,6 +618,9 @@ fn every_number_is_explained_by_the_help() {
         .chain(task_columns::MEANINGS)
         .chain(long_polls::MEANINGS)
         .chain(workers::MEANINGS)
+        .chain(loops::MEANINGS)
+        .chain(loop_delay::MEANINGS)
+        .chain(long_iterations::MEANINGS)
         .chain(task::MEANINGS)
         .chain(threads::MEANINGS)
         .chain(locks::MEANINGS)

@@ -240,12 +240,18 @@ fn cell(shows: Shows, thread: &ThreadView, times: &ThreadTimes, snapshot: &Snaps
 /// What it does with tasks.
 fn role(thread: &ThreadView, snapshot: &Snapshot) -> Option<Role> {
     let (pid, tid) = thread.pid.zip(thread.tid)?;
-    snapshot.tasks.role(pid, tid)
+    snapshot.role(pid, tid)
 }
 
 /// That it polls tasks, and how much of its time.
 fn polls(thread: &ThreadView, app: &App, snapshot: &Snapshot) -> Option<String> {
     let role = role(thread, snapshot).filter(|role| *role != Role::Other)?;
+    if role == Role::Loop {
+        let (pid, tid) = thread.pid.zip(thread.tid)?;
+        let busy = snapshot.loops.of(pid, tid)?.recent_utilization();
+        let busy = busy.map_or_else(|| NONE.to_owned(), human::percent);
+        return Some(format!("event loop: {busy} utilised"));
+    }
     let mut pollers = snapshot.tasks.pollers.iter();
     let poller = pollers.find(|poller| Some(poller.tid) == thread.tid)?;
     let (_, busy) = workers::polled(poller, app.period, snapshot);
