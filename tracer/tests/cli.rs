@@ -86,7 +86,9 @@ fn bad_command_lines_say_what_is_wrong() {
     assert_fails(
         &["report", "-p", "1", "--with", "everything"],
         2,
-        &["process, sched, lock, stack, sample, syscall, timing, io, memory, task, wake, calls"],
+        &[
+            "process, sched, lock, stack, sample, syscall, timing, io, memory, task, wake, gc, pool, calls",
+        ],
     );
     assert_fails(
         &["report", "-p", "1", "--ring-kib", "3"],
@@ -297,13 +299,17 @@ fn doctor_lists_every_probe() {
     for probe in probes {
         // Those at functions of a runtime wait for a program that has one.
         let group = probe["group"].as_str().unwrap();
-        let waits = probe["name"] == "running_task" || ["task", "wake"].contains(&group);
+        let waits =
+            probe["name"] == "running_task" || ["task", "wake", "gc", "pool"].contains(&group);
         let expected = if waits { "off" } else { "attached" };
         assert_eq!(probe["status"], expected, "{probe}");
     }
     assert_eq!(found["cache"]["what"], folder.path().to_str().unwrap());
     let runtime = found["target"][1]["detail"].as_str().unwrap();
-    assert!(runtime.starts_with("no tokio in the "), "{runtime}");
+    assert!(
+        runtime.starts_with("no tokio and no Node.js in the "),
+        "{runtime}"
+    );
     assert!(
         found["target"][0]["what"]
             .as_str()

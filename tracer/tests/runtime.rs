@@ -30,8 +30,9 @@ use tracer::{
         cache::Cache,
         image::Image,
         memory::{Memory as _, ProcessMemory},
+        probe::ProbePoint,
         tokio::{
-            self as recognised, Kind, ProbePoint, Tokio,
+            self as recognised, Kind, Tokio,
             live::{Found, Scan},
         },
     },
@@ -90,7 +91,7 @@ impl Anchor {
 }
 
 fn scan(pid: Pid, mapped: &[Mapped]) -> Found {
-    let files: Vec<(&Tokio, u64)> = mapped.iter().map(|one| (&one.tokio, one.bias)).collect();
+    let files: Vec<(&Tokio, u64)> = mapped.iter().map(|one| (&one.holds, one.bias)).collect();
     let memory = ProcessMemory::of(pid).unwrap();
     let mut scan = Scan::of(pid, &files);
     while !scan.advance(&memory, FOREVER) {}
@@ -101,7 +102,7 @@ fn scan(pid: Pid, mapped: &[Mapped]) -> Found {
 fn labels(mapped: &[Mapped], found: &Found) -> BTreeMap<String, usize> {
     let mut labels = BTreeMap::new();
     for task in &found.tasks {
-        let of = &mapped[task.file].tokio.types[task.task_type];
+        let of = &mapped[task.file].holds.types[task.task_type];
         assert_eq!(of.kind, task.kind);
         *labels.entry(of.name.clone()).or_default() += 1;
     }
@@ -137,7 +138,7 @@ fn our_own_tasks_are_found_with_name_place_and_state() {
     starting.recv().unwrap();
 
     let own = Pid(std::process::id());
-    let mapped = runtime::find(own, &Cache::off()).mapped;
+    let mapped = runtime::find(own, &Cache::off()).tokio;
     let [program] = mapped.as_slice() else {
         panic!("{} files with tokio", mapped.len());
     };
@@ -147,11 +148,11 @@ fn our_own_tasks_are_found_with_name_place_and_state() {
     );
     assert!(!program.build_id.is_empty());
     assert_eq!(
-        program.tokio.version.as_deref(),
+        program.holds.version.as_deref(),
         tokio_in_the_lock_file().as_deref()
     );
     let of = |name: &str| {
-        let types = program.tokio.types.iter();
+        let types = program.holds.types.iter();
         types.filter(|one| one.name == name).collect::<Vec<_>>()
     };
     for (name, line) in [("patient", tasks::PATIENT), ("block", tasks::BLOCK)] {
@@ -358,7 +359,7 @@ fn a_stripped_program_has_the_same_types_and_places() {
 #[test]
 fn tasks_of_another_process_are_read_while_it_runs() {
     let service = Workload::start(Command::new(example("tokio-service")).arg("--load"));
-    let mapped = runtime::find(service.pid(), &Cache::off()).mapped;
+    let mapped = runtime::find(service.pid(), &Cache::off()).tokio;
     assert_eq!(mapped.len(), 1);
     // Always there, from before the first line is said.
     let mut expected = vec![
@@ -412,12 +413,12 @@ fn what_is_kept_of_a_program_is_what_was_recognised() {
         });
         println!("{}: {:?}, {:?}", path.display(), fresh.1, again.1);
         let (fresh, first, again) = (fresh.0, first.0, again.0);
-        assert!(fresh.tokio.is_some(), "{}", path.display());
-        assert_eq!(fresh.tokio, first.tokio);
-        assert_eq!(fresh.tokio, again.tokio);
+        assert!(fresh.holds.tokio.is_some(), "{}", path.display());
+        assert_eq!(fresh.holds.tokio, first.holds.tokio);
+        assert_eq!(fresh.holds.tokio, again.holds.tokio);
         let known = [&fresh, &first, &again].map(|found| found.is_from_cache);
         assert_eq!(known, [false, false, true], "{}", path.display());
-        let whole = fresh.tokio.unwrap();
+        let whole = fresh.holds.tokio.unwrap();
         for change in [
             |tokio: &mut Tokio| tokio.types[0].poll_probe.file_offset += 1,
             |tokio: &mut Tokio| {

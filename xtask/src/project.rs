@@ -327,7 +327,7 @@ fn is_stamped(file: &Path, stamp: u64) -> bool {
 }
 
 /// Waits until nobody else builds here.
-fn lock(path: &Path) -> Result<File> {
+pub(crate) fn lock(path: &Path) -> Result<File> {
     let file = File::create(path).with_context(|| format!("create {}", path.display()))?;
     file.lock()
         .with_context(|| format!("lock {}", path.display()))?;
@@ -343,7 +343,7 @@ fn strip(program: &Path, build: &Path) -> Result<PathBuf> {
     Ok(stripped)
 }
 
-fn run(mut command: Command) -> Result<()> {
+pub(crate) fn run(mut command: Command) -> Result<()> {
     let output = command
         .output()
         .with_context(|| format!("start {}", command.get_program().display()))?;

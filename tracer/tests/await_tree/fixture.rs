@@ -134,7 +134,7 @@ impl Running {
         Self {
             truth: truth(&lines),
             tokio: runtime::find(Pid(child.id()), &Cache::off())
-                .mapped
+                .tokio
                 .pop()
                 .unwrap(),
             child,
@@ -152,7 +152,7 @@ impl Running {
     /// The task types it has, and whether there can be trees of them.
     pub(crate) fn types_known(&self, trees: &Trees) -> Vec<(String, bool)> {
         let polls: BTreeSet<u64> = trees.polls().collect();
-        let types = self.tokio.tokio.types.iter();
+        let types = self.tokio.holds.types.iter();
         types
             .map(|of| (of.name.clone(), polls.contains(&of.poll)))
             .collect()
@@ -160,7 +160,7 @@ impl Running {
 
     /// Its live tasks by id.
     pub(crate) fn tasks(&self) -> BTreeMap<u64, TaskAt> {
-        let tokio = &self.tokio.tokio;
+        let tokio = &self.tokio.holds;
         let mut scan = Scan::of(self.pid(), &[(tokio, self.tokio.bias)]);
         while !scan.advance(&self.memory(), Nanos(1_000_000_000)) {}
         let tasks = scan.found().tasks;

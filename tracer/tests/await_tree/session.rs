@@ -17,8 +17,8 @@ fn told(running: &Running, names: &[&str]) -> BTreeMap<String, WaitsMeta> {
     let Some(Answer::Found(_, found)) = observer.answer(Question::Find(pid)) else {
         panic!("no answer")
     };
-    let mapped = &found.mapped[0];
-    let types = mapped.tokio.types.iter();
+    let mapped = &found.tokio[0];
+    let types = mapped.holds.types.iter();
     let by_vtable: BTreeMap<u64, &str> = types
         .map(|of| (of.vtable.wrapping_add(mapped.bias), of.name.as_str()))
         .collect();

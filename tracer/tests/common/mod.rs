@@ -150,6 +150,12 @@ impl Workload {
         answer
     }
 
+    /// Ends it in the middle of what it does.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     /// Closes its stdin and gives its last line of truth.
     pub fn end(mut self) -> Value {
         drop(self.stdin.take());
@@ -269,6 +275,8 @@ impl ByHand {
 
     /// Detaches and gives all records.
     pub fn records(mut self) -> Vec<Record> {
+        self.live.drain(&mut self.records);
+        self.observe();
         let _ = self.live.finish(&mut self.records);
         self.records
     }

@@ -241,7 +241,7 @@ fn samples() -> BoxedStrategy<Record> {
 
 /// Few tables and keys, so that samples follow each other; words as the kernel's rows give them, or not.
 fn rows() -> BoxedStrategy<Sample> {
-    let table = prop_oneof![5 => 1..11u32, 1 => edge32()].prop_map(TableNr);
+    let table = prop_oneof![5 => 1..12u32, 1 => edge32()].prop_map(TableNr);
     let key = prop_oneof![
         Just(CounterKey::default()),
         (0..3u8).prop_map(|byte| {
@@ -427,7 +427,8 @@ fn metas() -> BoxedStrategy<Record> {
                 "cpu_sample",
                 "task_poll",
                 "task_wake",
-                "running_task"
+                "running_task",
+                "event_loops"
             ][..]
         )
         .prop_map(str::to_owned),

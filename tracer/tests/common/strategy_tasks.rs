@@ -3,11 +3,11 @@
 use proptest::{collection::vec, prelude::*};
 use tracer::record::{
     AliveSample, Meta, ProbesSample, RuntimeMeta, Sample, TaskKind, TaskSample, TaskTypeMeta,
-    WaitGroup, WaitsMeta,
+    WaitGroup, WaitsMeta, WorkTypeMeta,
 };
 use tracer_common::{
     Event, Nanos, Pid, StackId, Tid,
-    event::{CpuSample, LongPoll},
+    event::{CpuSample, LongIteration, LongPoll},
 };
 
 use super::{edge32, edge64, few, few_addresses, nanos, stack, text};
@@ -50,7 +50,9 @@ pub(super) fn events() -> BoxedStrategy<Event> {
             ..CpuSample::default()
         })
     });
-    prop_oneof![long, sample, outside].boxed()
+    let iteration = (nanos(), prop::array::uniform5(edge64()))
+        .prop_map(|(since, off)| Event::LongIteration(LongIteration { since, off }));
+    prop_oneof![long, sample, outside, iteration].boxed()
 }
 
 pub(super) fn samples() -> BoxedStrategy<Sample> {
@@ -108,7 +110,12 @@ pub(super) fn samples() -> BoxedStrategy<Sample> {
 }
 
 pub(super) fn metas() -> BoxedStrategy<Meta> {
-    let kind = prop_oneof![Just("tokio".to_owned()), Just("native".to_owned()), text()];
+    let kind = prop_oneof![
+        Just("node".to_owned()),
+        Just("tokio".to_owned()),
+        Just("native".to_owned()),
+        text()
+    ];
     let runtime = (few(), kind, text(), text(), edge32(), vec(text(), 0..3)).prop_map(
         |(pid, kind, version, module, files, notes)| {
             Meta::Runtime(RuntimeMeta {
@@ -154,5 +161,12 @@ pub(super) fn metas() -> BoxedStrategy<Meta> {
                 why,
             })
         });
-    prop_oneof![runtime, of_type, waits].boxed()
+    let work_type = (few(), few_addresses(), text()).prop_map(|(pid, vtable, name)| {
+        Meta::WorkType(WorkTypeMeta {
+            pid: Pid(pid),
+            vtable,
+            name,
+        })
+    });
+    prop_oneof![runtime, of_type, waits, work_type].boxed()
 }

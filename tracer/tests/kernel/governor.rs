@@ -64,6 +64,7 @@ fn the_governor_holds_the_limit_and_says_so() {
             "sys_enter",
             "sys_exit",
             "call_errors",
+            "event_loops",
             "file_calls",
             "memory_calls"
         ],

@@ -51,10 +51,10 @@ fn probes_come_and_go_under_load() {
     let target = Target {
         since: sys::monotonic(),
         follow_children: 0,
-        reserved: 0,
+        has_loops: 0,
     };
     assert!(kernel.add_target(pid, target).unwrap());
-    for mapped in &found.mapped {
+    for mapped in &found.tokio {
         for (which, points) in live::points(pid, mapped) {
             kernel.add_functions(which, points);
         }

@@ -16,6 +16,9 @@ mod harm;
 mod io;
 mod locks;
 mod memory;
+mod node;
+mod node_loop;
+mod node_pool;
 mod published;
 mod tasks;
 
@@ -84,7 +87,9 @@ fn every_probe_loads_and_attaches() {
     assert_eq!(kernel.probes().len(), bpf::probes::PROBES.len());
     for probe in kernel.probes() {
         // Those at functions of a runtime wait for a target that has one: see `tasks`.
-        let waits = probe.name == RUNNING_TASK || ["task", "wake"].contains(&probe.group.as_str());
+        let at_functions = Group::AT_FUNCTIONS.iter().map(|group| group.name());
+        let waits = probe.name == RUNNING_TASK
+            || at_functions.into_iter().any(|group| group == probe.group);
         let expected = if waits {
             ProbeStatus::Off
         } else {

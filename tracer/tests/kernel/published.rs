@@ -372,7 +372,8 @@ fn programs_without_tokio_have_no_tasks() {
         let [runtime] = &snapshot.tasks.runtimes[..] else {
             panic!("{:?}", snapshot.tasks.runtimes)
         };
-        assert_eq!(runtime.kind, "native", "{runtime:?}");
+        let kind = if pid == node.pid() { "node" } else { "native" };
+        assert_eq!(runtime.kind, kind, "{runtime:?}");
         assert!(runtime.files > 0 && snapshot.tasks.is_empty());
         assert_eq!(snapshot.tasks.watched, None);
     }

@@ -1,7 +1,13 @@
 //! The programs that tests and benchmarks attach to and that are no part of the workspace.
 
 use anyhow::{Context, Result};
-use xtask::{cost, matrix::Matrix, project::Built, published::Published};
+use xtask::{
+    cost,
+    matrix::Matrix,
+    node::{Builds, VERSIONS},
+    project::Built,
+    published::Published,
+};
 
 use crate::{story::say, workspace::Workspace};
 
@@ -16,7 +22,25 @@ pub(super) fn ensure(workspace: &Workspace) -> Result<()> {
         "have {} tokio programs to attach to",
         built.len() + published.len()
     ));
+    node(workspace);
     Ok(())
+}
+
+/// Tests say which they looked at, so those that cannot be had are no failure.
+fn node(workspace: &Workspace) {
+    let builds = Builds::new(&workspace.target);
+    let there = builds.fetch_all(&|built| match built {
+        Ok(built) => tell(built),
+        Err(error) => say(format_args!("going on without: {error:#}")),
+    });
+    let shared = match builds.shared() {
+        Ok(_) => "and one in libraries".to_owned(),
+        Err(error) => format!("none in libraries: {error:#}"),
+    };
+    say(format_args!(
+        "have {there} of {} builds of Node.js, {shared}",
+        VERSIONS.len()
+    ));
 }
 
 fn published(workspace: &Workspace, all: bool) -> Result<Vec<Built>> {

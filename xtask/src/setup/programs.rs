@@ -35,7 +35,14 @@ const REQUIRED: [Program; 2] = [
     },
 ];
 
-const WANTED: [Program; 3] = [
+const WANTED: [Program; 4] = [
+    Program {
+        name: "npm",
+        called: "npm",
+        since: Version::new(0, 0, 0),
+        packages: &["npm"],
+        why: "it fetches the builds of Node.js that tests look at",
+    },
     Program {
         name: "bpftool",
         called: "bpftool",
