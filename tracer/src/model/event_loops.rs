@@ -123,6 +123,15 @@ impl Loops {
     pub(super) fn sampled(&mut self, header: &EventHeader, sample: &CpuSample) {
         let time = Nanos(sample.period);
         self.found.note(header.tid, header.at, sample.stack, time);
+        // Samples in JavaScript come when they have names: after the end of the iteration they fell into.
+        let fits = |long: &&mut Long| {
+            let (since, until) = (long.iteration.since, long.header.at);
+            long.header.tid == header.tid && (since..=until).contains(&header.at)
+        };
+        if let Some(long) = self.long.iter_mut().rev().find(fits) {
+            let (since, until) = (long.iteration.since, long.header.at);
+            long.stack = self.found.within(header.tid, since, until);
+        }
     }
 
     /// A thread of such a process waited for long.
@@ -133,7 +142,6 @@ impl Loops {
 
     pub(super) fn long(&mut self, header: &EventHeader, iteration: &LongIteration) {
         let stack = self.found.within(header.tid, iteration.since, header.at);
-        self.found.forget(header.tid);
         if self.long.len() >= LONG {
             self.long.pop_front();
         }
