@@ -169,14 +169,29 @@ struct Expected {
     lines: f64,
 }
 
-/// Runs a command and asserts that nearly each sample is named: function and file, and a line of it that it may be on.
+/// Runs a command and asserts that nearly each sample is named: function and file, and a line of it that it may be on. Up
+/// to three times, because on a busy machine there are few samples; a wrong name is one too many each time.
 fn assert_named(flags: &[&str], name: &str, expected: &Expected) {
     const LENGTH: Nanos = Nanos(2_000_000_000);
+    let mut why = String::new();
+    for _ in 0..3 {
+        let ran = run(flags, name, LENGTH);
+        assert_nothing_invented(&ran);
+        match named(&ran, flags, name, expected) {
+            Ok(()) => return,
+            Err(not) => why = not,
+        }
+    }
+    panic!("{why}");
+}
+
+/// `Err` when too few samples are named, and which.
+fn named(ran: &Ran, flags: &[&str], name: &str, expected: &Expected) -> Result<(), String> {
     let lines = Lines::read();
-    let ran = run(flags, name, LENGTH);
-    assert_nothing_invented(&ran);
     let all = ran.samples.len();
-    assert!(all >= 30, "{name}: {all} samples");
+    if all < 30 {
+        return Err(format!("{name}: {all} samples"));
+    }
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
     let (mut right, mut with_line, mut hot, mut of_kind) = (0, 0, 0, 0);
     for sample in &ran.samples {
@@ -201,16 +216,14 @@ fn assert_named(flags: &[&str], name: &str, expected: &Expected) {
         "{name} {flags:?}: of {all} {right} right, {with_line} with a line, {hot} on the hot one, {lost} frames not \
          found: {seen:?}"
     );
-    assert!(
-        right * 100 >= all * 95,
-        "{name}: {right} of {all}: {seen:?}"
-    );
-    let enough = all as f64 * expected.lines;
-    assert!(
-        with_line as f64 >= enough,
-        "{name}: {with_line} of {all}: {seen:?}"
-    );
-    assert!(of_kind * 10 >= all * 8, "{name}: {seen:?}");
+    let is_named = right * 100 >= all * 95;
+    let has_lines = with_line as f64 >= all as f64 * expected.lines;
+    if is_named && has_lines && of_kind * 10 >= all * 8 {
+        return Ok(());
+    }
+    Err(format!(
+        "{name}: of {all} {right} right, {with_line} with a line, {of_kind} of that kind: {seen:?}"
+    ))
 }
 
 const OPTIMISED: &[&str] = &["[turbofan]", "[maglev]"];
