@@ -3,6 +3,27 @@
 //! A test holds the report against it, both ways. The dashboard's `?` explains its own columns, which are shares and
 //! rates of these.
 
+/// The five numbers of a distribution: where it is, what it counts, what its times are.
+macro_rules! times {
+    ($at:literal, $counts:literal, $sum:literal) => {
+        &[
+            row(concat!($at, ".count"), "count", $counts),
+            row(concat!($at, ".sum_ns"), "ns", $sum),
+            row(
+                concat!($at, ".p50_ns"),
+                "ns",
+                "half of them took no longer (6.25 % off at most)",
+            ),
+            row(
+                concat!($at, ".p99_ns"),
+                "ns",
+                "99 of 100 took no longer (6.25 % off at most)",
+            ),
+            row(concat!($at, ".max_ns"), "ns", "the longest of them"),
+        ]
+    };
+}
+
 mod event_loop;
 mod node;
 mod tasks;

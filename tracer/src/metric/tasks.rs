@@ -2,27 +2,6 @@
 
 use super::{Metric, row};
 
-/// The five numbers of a distribution: where it is, what it counts, what its times are.
-macro_rules! times {
-    ($at:literal, $counts:literal, $sum:literal) => {
-        &[
-            row(concat!($at, ".count"), "count", $counts),
-            row(concat!($at, ".sum_ns"), "ns", $sum),
-            row(
-                concat!($at, ".p50_ns"),
-                "ns",
-                "half of them took no longer (6.25 % off at most)",
-            ),
-            row(
-                concat!($at, ".p99_ns"),
-                "ns",
-                "99 of 100 took no longer (6.25 % off at most)",
-            ),
-            row(concat!($at, ".max_ns"), "ns", "the longest of them"),
-        ]
-    };
-}
-
 /// All of them, in the order of the report. Where polls are watched only at times, counts and sums are extrapolated.
 pub(super) const METRICS: &[&[Metric]] = &[
     &[

@@ -15,7 +15,6 @@ const OF_RUNTIMES: &[&str] = &[
     "live_tasks_unlisted",
     "long_polls",
     "workers",
-    "pools",
 ];
 
 /// What takes polls that are watched.
@@ -78,6 +77,10 @@ pub(super) fn not_measured(snapshot: &Snapshot) -> Vec<NotMeasured> {
     let no_runtime = no_runtime(tasks);
     if !found {
         all(OF_RUNTIMES, &no_runtime);
+        // Work for libuv's pool stands there too.
+        if snapshot.node.works.is_empty() {
+            all(&["pools"], &no_runtime);
+        }
     }
     if tasks.watched.is_none() {
         let why = if found {
