@@ -444,8 +444,16 @@ fn a_killed_recorder_leaves_a_recording_that_can_be_read() {
     ])
     .spawn()
     .unwrap();
-    assert!(wait_until(Duration::from_secs(20), || fs::metadata(&file)
-        .is_ok_and(|meta| meta.len() > 8_000)));
+    // What stands in it first is names: it is worth killing when threads can be read from it, and as much again twice,
+    // so that there are some on both sides of the damage below.
+    let size = || fs::metadata(&file).map_or(0, |meta| meta.len());
+    assert!(wait_until(Duration::from_secs(30), || {
+        let output = run(&["report", "--json", &file.display().to_string()]);
+        serde_json::from_slice::<Value>(&output.stdout)
+            .is_ok_and(|report| !report["threads"].as_array().unwrap().is_empty())
+    }));
+    let first = size();
+    assert!(wait_until(Duration::from_secs(30), || size() > 3 * first));
     assert!(probes_in_the_kernel() > 0);
     recorder.kill().unwrap();
     recorder.wait().unwrap();
