@@ -129,6 +129,10 @@ pub struct Control {
     pub wakes_since: u64,
     /// Since when work for pools is watched; 0 while it is not.
     pub works_since: u64,
+    /// Since when Node's callbacks are watched; 0 while they are not.
+    pub callbacks_since: u64,
+    /// Since when promises are watched; 0 while they are not.
+    pub promises_since: u64,
     /// Targets of which it is known where their threads keep the id of the task they run.
     pub task_places: u64,
     /// Targets of which it is known where V8 keeps things.

@@ -9,6 +9,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
+    callback::CallbackKind,
     id::{Nanos, Pid, Tid},
     stack::StackId,
     syscall::SyscallNr,
@@ -110,6 +111,7 @@ events! {
     9 Call "A system call returned. Only when each call is asked for."
     10 LongPoll "A poll took longer than the threshold."
     11 LongIteration "A turn of an event loop took longer than the threshold."
+    12 LongCallback "A callback of Node took longer than the threshold."
 }
 
 /// A thread was created. The header names the creating thread.
@@ -211,6 +213,10 @@ pub struct CpuSample {
     pub task: u64,
     /// When that poll began; 0 when that was not seen.
     pub poll: Nanos,
+    /// The kind of Node's callback it was in, plus 1; 0 for none, or when that is not known.
+    pub callback: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// Memory was mapped. One user stack follows on the wire.
@@ -290,11 +296,35 @@ pub struct LongIteration {
     pub off: [u64; OFF_PARTS],
 }
 
+/// A callback of Node took longer than the threshold, in its function or in what ran because of it. The header's time is
+/// its end, the header's thread ran it.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct LongCallback {
+    /// When it began.
+    pub since: Nanos,
+    /// Time in its function in nanoseconds, without callbacks inside of it.
+    pub busy: u64,
+    /// Time in `process.nextTick` and microtasks afterwards in nanoseconds, without callbacks inside.
+    pub ticks: u64,
+    /// Its `async_id`: the bits of a floating point number, as Node has it.
+    pub async_id: u64,
+    /// That of what caused it.
+    pub trigger_async_id: u64,
+    /// Which kind it is.
+    pub kind: CallbackKind,
+    /// Zero.
+    pub reserved: u32,
+}
+
+const _: () = assert!(size_of::<LongCallback>() == 48);
 const _: () = assert!(size_of::<LongIteration>() == 48);
 const _: () = assert!(size_of::<LongPoll>() == 72);
 const _: () = assert!(size_of::<EventHeader>() == 24);
 const _: () = assert!(size_of::<LongWait>() == 48);
-const _: () = assert!(size_of::<CpuSample>() == 40);
+const _: () = assert!(size_of::<CpuSample>() == 48);
 const _: () = assert!(size_of::<Mapped>() == 32);
 const _: () = assert!(size_of::<Unmapped>() == 16);
 const _: () = assert!(size_of::<Call>() == 24);

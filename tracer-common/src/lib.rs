@@ -7,6 +7,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod callback;
 pub mod config;
 pub mod event;
 pub mod event_loop;

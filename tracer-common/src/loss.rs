@@ -62,8 +62,13 @@ impl LossReason {
     pub const LONG_POLLS_LIMITED: Self = Self(15);
     /// Polls inside more others than are followed.
     pub const POLLS_TOO_DEEP: Self = Self(16);
-    /// The tables of Node's collections and pool work had no room.
+    /// The tables of Node's collections, pool work, callbacks and promises had no room.
     pub const NODE_TABLE_FULL: Self = Self(19);
+
+    /// Callbacks of Node inside more others than are followed.
+    pub const CALLBACKS_TOO_DEEP: Self = Self(20);
+    /// More long callbacks than are sent per second and CPU: counted, not sent.
+    pub const LONG_CALLBACKS_LIMITED: Self = Self(21);
 
     /// The table of event loops had no room.
     pub const LOOP_TABLE_FULL: Self = Self(17);
@@ -111,10 +116,12 @@ impl LossReason {
             Self::LONG_WAITS_LIMITED => "long waits: over the limit per second",
             Self::STACK_TABLE_FULL => "stacks of waiting threads: table full",
             Self::TYPE_TABLE_FULL => "task types: table full",
-            Self::NODE_TABLE_FULL => "garbage collections and pool work: table full",
+            Self::NODE_TABLE_FULL => "collections, pool work, callbacks: table full",
             Self::TASK_TABLE_FULL => "tasks: table full",
             Self::LONG_POLLS_LIMITED => "long polls: over the limit per second",
             Self::POLLS_TOO_DEEP => "polls: inside too many others",
+            Self::CALLBACKS_TOO_DEEP => "callbacks: inside too many others",
+            Self::LONG_CALLBACKS_LIMITED => "long callbacks: over the limit per second",
             Self::LOOP_TABLE_FULL => "event loops: table full",
             Self::LONG_ITERATIONS_LIMITED => "long iterations: over the limit per second",
             Self::STACKS_FOLDED => "stacks: more kinds than are kept",

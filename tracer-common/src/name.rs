@@ -32,6 +32,8 @@ pub const TASK_PLACES: &str = "TASK_PLACES";
 pub const JS_LAYOUTS: &str = "JS_LAYOUTS";
 /// Hash of `IdKey` → the task's type.
 pub const TASK_IDS: &str = "TASK_IDS";
+/// Hash of `Tid` → `Scopes`: the callbacks of Node each thread is in.
+pub const SCOPES: &str = "SCOPES";
 /// Hash of pid → `Image`: where in memory the target's Node is.
 pub const IMAGES: &str = "IMAGES";
 /// Per-CPU array of what programs at functions have seen: `task::seen` says what is where.

@@ -8,6 +8,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
+    callback::{CallbackKey, PromiseKey, PromiseRow},
     event_loop::{LoopKey, LoopRow},
     hist::BUCKETS,
     id::{Pid, Tid},
@@ -104,6 +105,8 @@ tables! {
     12 Collections "COLLECTIONS" 1024 CollectionKey Timed NODE_TABLE_FULL "Garbage collections, by thread and kind."
     13 Works "WORKS" 2048 WorkKey Timed NODE_TABLE_FULL "How long work for libuv's pool was queued and ran, by kind."
     14 WorkPools "WORK_POOLS" 1024 WorkPoolKey WorkPoolRow NODE_TABLE_FULL "Work that went through libuv's pool."
+    15 Callbacks "CALLBACKS" 1024 CallbackKey Timed NODE_TABLE_FULL "How long Node's callbacks take, by kind."
+    16 Promises "PROMISES" 1024 PromiseKey PromiseRow NODE_TABLE_FULL "What happens to JavaScript's promises."
 }
 
 /// Durations: how many, how long, and how they are distributed.

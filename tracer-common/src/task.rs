@@ -105,8 +105,20 @@ pub mod seen {
     pub const UNWATCHED_WORKS: u32 = 7;
     /// Work that `uv_queue_work` was given, when it begins.
     pub const QUEUED_WORKS: u32 = 8;
+    /// Callbacks of Node.
+    pub const CALLBACKS: u32 = 9;
+    /// The same while nobody watched.
+    pub const UNWATCHED_CALLBACKS: u32 = 10;
+    /// Runs of V8's microtask queue.
+    pub const MICROTASKS: u32 = 11;
+    /// The same while nobody watched.
+    pub const UNWATCHED_MICROTASKS: u32 = 12;
+    /// Things that happened to promises.
+    pub const PROMISES: u32 = 13;
+    /// The same while nobody watched.
+    pub const UNWATCHED_PROMISES: u32 = 14;
     /// How many places there are.
-    pub const COUNT: u32 = 9;
+    pub const COUNT: u32 = 15;
 }
 
 /// What a poll or wake probe has to know about its place, in the attach cookie.

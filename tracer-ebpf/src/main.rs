@@ -8,6 +8,7 @@
 mod count;
 mod emit;
 mod filter;
+mod function;
 mod javascript;
 mod probe;
 mod setting;

@@ -76,6 +76,18 @@ pub(crate) fn works_since() -> Nanos {
     Nanos(CONTROL.get(0).map_or(0, |control| control.works_since))
 }
 
+/// Since when Node's callbacks are watched without a gap; 0: they are not watched.
+#[inline(always)]
+pub(crate) fn callbacks_since() -> Nanos {
+    Nanos(CONTROL.get(0).map_or(0, |control| control.callbacks_since))
+}
+
+/// Since when promises are watched without a gap; 0: they are not watched.
+#[inline(always)]
+pub(crate) fn promises_since() -> Nanos {
+    Nanos(CONTROL.get(0).map_or(0, |control| control.promises_since))
+}
+
 /// True when there is a target with V8 in it.
 #[inline(always)]
 pub(crate) fn has_js() -> bool {

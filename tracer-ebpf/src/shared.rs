@@ -9,14 +9,15 @@ use aya_ebpf::{
 };
 use tracer_common::{
     Nanos, Table,
+    callback::{CallbackKey, PromiseKey, PromiseRow},
     event_loop::{LoopKey, LoopRow},
     hist,
     table::{
-        CollectionKey, Collections, ErrorKey, ErrorRow, Errors, FileKey, FileRow, Files, LockKey,
-        LockRow, Locks, Loops, MemoryCalls, MemoryKey, MemoryRow, PollRow, PollerKey, PollerRow,
-        Pollers, Polls, TaskTimes, TaskTypes, TaskWakeKey, TaskWakeRow, TaskWakes, Timed, TimesKey,
-        TypeKey, TypeRow, WakeKey, WakeRow, Wakes, WorkKey, WorkPoolKey, WorkPoolRow, WorkPools,
-        Works,
+        Callbacks, CollectionKey, Collections, ErrorKey, ErrorRow, Errors, FileKey, FileRow, Files,
+        LockKey, LockRow, Locks, Loops, MemoryCalls, MemoryKey, MemoryRow, PollRow, PollerKey,
+        PollerRow, Pollers, Polls, Promises, TaskTimes, TaskTypes, TaskWakeKey, TaskWakeRow,
+        TaskWakes, Timed, TimesKey, TypeKey, TypeRow, WakeKey, WakeRow, Wakes, WorkKey,
+        WorkPoolKey, WorkPoolRow, WorkPools, Works,
     },
 };
 
@@ -56,6 +57,8 @@ maps! {
     COLLECTIONS Collections CollectionKey Timed
     WORKS Works WorkKey Timed
     WORK_POOLS WorkPools WorkPoolKey WorkPoolRow
+    CALLBACKS Callbacks CallbackKey Timed
+    PROMISES Promises PromiseKey PromiseRow
 }
 
 /// A table with its map.

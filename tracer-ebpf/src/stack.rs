@@ -20,7 +20,7 @@ static STACKS: HashMap<Tid, WaitStack> = HashMap::with_max_entries(16_384, BPF_F
 
 /// Exceptions sent in the second that goes on, by CPU: long waits, memory calls, long polls, long turns.
 #[map]
-static SENT: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(4, 0);
+static SENT: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(5, 0);
 
 const BYTES: u32 = 8 * FRAMES as u32;
 
@@ -159,6 +159,16 @@ pub(crate) fn may_send_iteration(at: Nanos) -> bool {
     let may = may_send(3, at);
     if !may {
         count::lost(LossReason::LONG_ITERATIONS_LIMITED);
+    }
+    may
+}
+
+/// The same of long callbacks.
+#[inline(always)]
+pub(crate) fn may_send_callback(at: Nanos) -> bool {
+    let may = may_send(4, at);
+    if !may {
+        count::lost(LossReason::LONG_CALLBACKS_LIMITED);
     }
     may
 }

@@ -1,11 +1,13 @@
 //! One file per probed area. Each program is a thin shell over a function whose early returns read as its filter.
 
+mod callback;
 mod epoll;
 mod event_loop;
 mod futex;
 mod io;
 mod memory;
 mod process;
+mod promise;
 mod sample;
 mod sched;
 mod syscall;

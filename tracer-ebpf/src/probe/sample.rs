@@ -3,7 +3,7 @@
 use aya_ebpf::{macros::perf_event, programs::PerfEventContext};
 use tracer_common::{Nanos, event::CpuSample, stack::StackId};
 
-use super::{now, tokio};
+use super::{callback, now, tokio};
 use crate::{emit, filter::target, javascript, setting::setting, stack};
 
 /// A tick of the CPU's sampling clock, in an interrupt of the running thread.
@@ -24,9 +24,12 @@ fn sampled(ctx: &PerfEventContext) -> Option<()> {
         vtable: 0,
         task: 0,
         poll: Nanos(0),
+        callback: 0,
+        reserved: 0,
     };
     tokio::tell(pid, tid, &mut sample);
     if let Some(layout) = javascript::layout(pid) {
+        callback::tell(tid, &mut sample);
         emit::emit_js(now(), sample, |tail, top, frames| {
             // SAFETY: the slot of this CPU.
             unsafe {

@@ -1,11 +1,10 @@
 //! Polls and wakes of tasks, at the runtime's own functions in the target.
 
 use aya_ebpf::{
-    EbpfContext,
     bindings::{BPF_F_NO_PREALLOC, BPF_NOEXIST},
-    helpers::{bpf_probe_read_kernel, bpf_probe_read_user, generated::bpf_get_attach_cookie},
+    helpers::bpf_probe_read_user,
     macros::{map, uprobe, uretprobe},
-    maps::{HashMap, PerCpuArray},
+    maps::HashMap,
     programs::{ProbeContext, RetProbeContext},
 };
 use tracer_common::{
@@ -24,6 +23,7 @@ use tracer_common::{
 use super::now;
 use crate::{
     count, emit,
+    function::{cookie, register, see},
     setting::{has_task_places, polls_since, setting, wakes_are_watched, wakes_since},
     shared::{Rows, add, record, zeros},
     stack,
@@ -46,10 +46,6 @@ static TASK_PLACES: HashMap<Pid, i64> = HashMap::with_max_entries(1_024, 0);
 /// The types of tasks, by id, as far as the agent knows them.
 #[map]
 static TASK_IDS: HashMap<IdKey, u64> = HashMap::with_max_entries(262_144, BPF_F_NO_PREALLOC);
-
-/// Polls and wakes seen, so that their rate can be asked for often.
-#[map]
-static SEEN: PerCpuArray<u64> = PerCpuArray::with_max_entries(seen::COUNT, 0);
 
 /// The entry of a type's `poll`: the first argument is the header's address.
 #[uprobe]
@@ -88,7 +84,7 @@ fn begun(ctx: &ProbeContext) -> Option<()> {
         return None;
     }
     see(seen::POLLS);
-    let cookie = cookie(ctx);
+    let cookie = Cookie(cookie(ctx));
     let address: u64 = ctx.arg(0)?;
     let header = header(address, cookie)?;
     // SAFETY: the context of a probe is valid while the program runs.
@@ -220,7 +216,7 @@ fn ended(ctx: &RetProbeContext) -> Option<()> {
     if since.0 == 0 || frame.since.0 < since.0 {
         return None;
     }
-    let header = header(frame.header, cookie(ctx));
+    let header = header(frame.header, Cookie(cookie(ctx)));
     time(pid, frame.vtable, TaskTime::BUSY, frame.since, at);
     if is_outer {
         let _ = count_poller(pid, tid, frame, at);
@@ -338,7 +334,7 @@ fn spawned(ctx: &ProbeContext) -> Option<()> {
     }
     see(seen::WAKES);
     let (pid, _) = emit::current();
-    let cookie = cookie(ctx);
+    let cookie = Cookie(cookie(ctx));
     let address = register(ctx, cookie.header_register())?;
     let header = header(address, cookie)?;
     if !state::is_plausible(header.state) {
@@ -373,7 +369,7 @@ fn woken(ctx: &ProbeContext) -> Option<()> {
         return None;
     }
     see(seen::WAKES);
-    let cookie = cookie(ctx);
+    let cookie = Cookie(cookie(ctx));
     let address = register(ctx, cookie.header_register())?;
     let header = header(address, cookie)?;
     let at = now();
@@ -549,54 +545,12 @@ pub(super) fn tell(pid: Pid, tid: Tid, sample: &mut CpuSample) {
     }
 }
 
-#[inline(always)]
-pub(super) fn see(what: u32) {
-    if let Some(count) = SEEN.get_ptr_mut(what) {
-        // SAFETY: the verifier has checked the pointer; the slot belongs to this CPU. Where a poll's program is
-        // interrupted by a wake's, they count in two slots.
-        unsafe { *count += 1 }
-    }
-}
-
-#[inline(always)]
-fn cookie<C: EbpfContext>(ctx: &C) -> Cookie {
-    // SAFETY: the context of a probe is valid while the program runs.
-    Cookie(unsafe { bpf_get_attach_cookie(ctx.as_ptr()) })
-}
-
 /// What the header at `address` in the current process says; `None` when it cannot be read.
 #[inline(always)]
 fn header(address: u64, cookie: Cookie) -> Option<Header> {
     // SAFETY: the helper checks the address and fails on one that cannot be read.
     let words = unsafe { bpf_probe_read_user(address as *const [u64; HEADER_WORDS]) }.ok()?;
     Some(Header::of(&words, cookie))
-}
-
-/// A register, by DWARF's number of it (System V ABI for x86-64, figure 3.36).
-#[inline(always)]
-fn register(ctx: &ProbeContext, number: u64) -> Option<u64> {
-    // Places in `struct pt_regs`. Read through the helper: the verifier allows no access at a place that varies.
-    // https://github.com/torvalds/linux/blob/v6.12/arch/x86/include/asm/ptrace.h#L103
-    let place = match number {
-        0 => 10,
-        1 => 12,
-        2 => 11,
-        3 => 5,
-        4 => 13,
-        5 => 14,
-        6 => 4,
-        8 => 9,
-        9 => 8,
-        10 => 7,
-        11 => 6,
-        12 => 3,
-        13 => 2,
-        14 => 1,
-        15 => 0,
-        _ => return None,
-    };
-    // SAFETY: the helper checks the address.
-    unsafe { bpf_probe_read_kernel(ctx.regs.cast::<u64>().wrapping_add(place)) }.ok()
 }
 
 #[inline(always)]

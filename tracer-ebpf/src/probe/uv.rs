@@ -1,9 +1,8 @@
 //! Work for libuv's thread pool: handed in, begun, ended.
 
 use aya_ebpf::{
-    EbpfContext,
     bindings::BPF_F_NO_PREALLOC,
-    helpers::{bpf_probe_read_user, generated::bpf_get_attach_cookie},
+    helpers::bpf_probe_read_user,
     macros::{map, uprobe, uretprobe},
     maps::HashMap,
     programs::{ProbeContext, RetProbeContext},
@@ -14,9 +13,10 @@ use tracer_common::{
     task::seen,
 };
 
-use super::{now, tokio::see};
+use super::now;
 use crate::{
     count, emit,
+    function::{cookie, see},
     setting::works_since,
     shared::{Rows, add, record},
 };
@@ -207,11 +207,6 @@ fn kind_of(pid: Pid, cookie: u64, address: u64) -> (WorkKind, u64) {
     let image = unsafe { IMAGES.get(pid) };
     let is_own = image.is_some_and(|image| image.from <= vtable && vtable < image.to);
     (WorkKind::QUEUED, if is_own { vtable } else { 0 })
-}
-
-fn cookie(ctx: &ProbeContext) -> u64 {
-    // SAFETY: the context is the one this program was called with.
-    unsafe { bpf_get_attach_cookie(ctx.as_ptr()) }
 }
 
 #[inline(never)]

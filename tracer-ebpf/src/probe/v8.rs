@@ -1,9 +1,7 @@
 //! Garbage collections, at V8's own function in the target.
 
 use aya_ebpf::{
-    EbpfContext,
     bindings::BPF_F_NO_PREALLOC,
-    helpers::generated::bpf_get_attach_cookie,
     macros::{map, uprobe, uretprobe},
     maps::HashMap,
     programs::{ProbeContext, RetProbeContext},
@@ -16,6 +14,7 @@ use tracer_common::{
 use super::now;
 use crate::{
     count, emit,
+    function::cookie,
     shared::{Rows, record},
 };
 
@@ -44,11 +43,10 @@ pub(crate) fn collection(ctx: ProbeContext) -> u32 {
 pub(crate) fn collection_kind(ctx: ProbeContext) -> u32 {
     let (_, tid) = emit::current();
     if let Some(begun) = COLLECTING.get_ptr_mut(tid) {
-        // SAFETY: only this thread's programs write this entry, one after the other; the context is the one this
-        // program was called with.
+        // SAFETY: only this thread's programs write this entry, one after the other.
         unsafe {
             if (*begun).kind == u64::from(Collector::UNKNOWN.number) {
-                (*begun).kind = bpf_get_attach_cookie(ctx.as_ptr());
+                (*begun).kind = cookie(&ctx);
             }
         }
     }
@@ -66,8 +64,7 @@ pub(crate) fn collection_return(ctx: RetProbeContext) -> u32 {
 fn begun(ctx: &ProbeContext) -> Option<()> {
     let at = now();
     let (_, tid) = emit::current();
-    // SAFETY: the context is the one this program was called with.
-    let has_kind = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) } != 0;
+    let has_kind = cookie(ctx) != 0;
     let kind = if has_kind {
         ctx.arg::<u64>(1)? & 0xffff_ffff
     } else {

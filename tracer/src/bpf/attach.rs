@@ -124,7 +124,7 @@ impl Programs {
                 Attach::Functions { .. } | Attach::PartOfRuntime(_)
             ) {
                 // Not until a runtime was found.
-                let of_node = matches!(probe.group, Group::Gc | Group::Pool);
+                let of_node = probe.group.is_of_node();
                 let lacking = if of_node {
                     "no Node was found"
                 } else {
@@ -167,13 +167,30 @@ impl Programs {
                 continue;
             }
             if on && !is_on {
-                changed |= self.attach(probe).is_ok();
+                match self.attach(probe) {
+                    Ok(()) => changed = true,
+                    Err(why) => log::info!("probe `{}` cannot be switched on: {why}", probe.name),
+                }
             } else if !on && is_on {
                 self.detach(probe.name);
                 changed = true;
             }
         }
         changed
+    }
+
+    /// True when every program of a group at functions that were found is attached.
+    pub(super) fn is_complete(&self, group: Group) -> bool {
+        let mut of_group = PROBES.iter().filter(|probe| probe.group == group);
+        of_group.all(|probe| match probe.attach {
+            Attach::Functions { which, .. } => {
+                !self.functions.has(which) || self.is_attached(probe.name)
+            }
+            Attach::RawTracepoint(_)
+            | Attach::CpuClock
+            | Attach::PartOfRuntime(_)
+            | Attach::Part(_) => true,
+        })
     }
 
     fn attach(&mut self, probe: &Probe) -> Result<(), String> {

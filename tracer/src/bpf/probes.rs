@@ -29,6 +29,10 @@ pub enum Group {
     Gc,
     /// Work for libuv's thread pool.
     Pool,
+    /// Callbacks of Node.
+    Callback,
+    /// Promises of JavaScript.
+    Promise,
     /// Each system call as an event.
     Calls,
 }
@@ -49,6 +53,8 @@ impl Group {
         Self::Wake,
         Self::Gc,
         Self::Pool,
+        Self::Callback,
+        Self::Promise,
         Self::Calls,
     ];
 
@@ -62,10 +68,33 @@ impl Group {
     ];
 
     /// Those at functions of a target that are governed: they are on for a part of the time where they cost too much.
-    pub const GOVERNED: &[Self] = &[Self::Task, Self::Wake, Self::Pool];
+    /// The groups of a row go on and off together; what a row leaves of the limit is for the next.
+    pub const GOVERNED: [&[Self]; 3] = [
+        &[Self::Task, Self::Wake, Self::Pool],
+        &[Self::Callback],
+        &[Self::Promise],
+    ];
 
-    /// Those at functions of a target.
-    pub const AT_FUNCTIONS: &[Self] = &[Self::Task, Self::Wake, Self::Pool, Self::Gc];
+    /// Those at functions of a target that are on all the time.
+    pub const UNGOVERNED: &[Self] = &[Self::Gc];
+
+    /// True for those at functions of a target.
+    #[must_use]
+    pub fn is_at_functions(self) -> bool {
+        self.is_governed() || Self::UNGOVERNED.contains(&self)
+    }
+
+    /// True for those at functions of Node.
+    #[must_use]
+    pub fn is_of_node(self) -> bool {
+        matches!(self, Self::Gc | Self::Pool | Self::Callback | Self::Promise)
+    }
+
+    /// True for those that are governed.
+    #[must_use]
+    pub fn is_governed(self) -> bool {
+        Self::GOVERNED.iter().any(|row| row.contains(&self))
+    }
 
     /// All but the stream of single calls.
     pub const DEFAULT: &'static [Self] = &[
@@ -82,6 +111,27 @@ impl Group {
         Self::Wake,
         Self::Gc,
         Self::Pool,
+        Self::Callback,
+    ];
+
+    /// All but what has a risk that nobody can rule out: V8 maps the functions for promises once more for each isolate, but
+    /// where it cannot (its file is gone, after an update) it copies them, and a copy of a probe ends the process.
+    pub const FULL: &'static [Self] = &[
+        Self::Process,
+        Self::Sched,
+        Self::Lock,
+        Self::Stack,
+        Self::Sample,
+        Self::Syscall,
+        Self::Timing,
+        Self::Io,
+        Self::Memory,
+        Self::Task,
+        Self::Wake,
+        Self::Gc,
+        Self::Pool,
+        Self::Callback,
+        Self::Calls,
     ];
 
     /// The word people type.
@@ -101,6 +151,8 @@ impl Group {
             Self::Wake => "wake",
             Self::Gc => "gc",
             Self::Pool => "pool",
+            Self::Callback => "callback",
+            Self::Promise => "promise",
             Self::Calls => "calls",
         }
     }
@@ -119,7 +171,9 @@ impl Group {
             | Self::Syscall
             | Self::Task
             | Self::Gc
-            | Self::Pool => None,
+            | Self::Pool
+            | Self::Callback
+            | Self::Promise => None,
         }
     }
 
@@ -145,6 +199,8 @@ impl Group {
             | Self::Wake
             | Self::Gc
             | Self::Pool
+            | Self::Callback
+            | Self::Promise
             | Self::Calls => false,
         }
     }
@@ -187,6 +243,18 @@ pub enum Functions {
     Submits,
     /// Those that do work on it.
     Works,
+    /// Those that say whose callback is to be made.
+    Resources,
+    /// Those that open a scope for a callback.
+    Scopes,
+    /// Those that close it.
+    ScopeCloses,
+    /// Those that are called to call what `setImmediate` was given.
+    Immediates,
+    /// Those that run V8's microtasks.
+    Microtasks,
+    /// V8's builtins for promises.
+    Promises,
 }
 
 /// The part that reads which task a thread runs.
@@ -465,6 +533,94 @@ pub const PROBES: &[Probe] = &[
         since: "6.1",
         cost: "about 1.2 µs per work for libuv's pool",
         gives: "how long work waits for a thread of the pool",
+    },
+    Probe {
+        name: "callback_return",
+        group: Group::Callback,
+        attach: Attach::Functions {
+            which: Functions::ScopeCloses,
+            is_return: true,
+        },
+        since: "6.1",
+        cost: "about 1.2 µs per callback",
+        gives: "what runs because of a callback: ticks and microtasks",
+    },
+    Probe {
+        name: "callback_close",
+        group: Group::Callback,
+        attach: Attach::Functions {
+            which: Functions::ScopeCloses,
+            is_return: false,
+        },
+        since: "6.1",
+        cost: "about 1.4 µs per callback",
+        gives: "how long callbacks take",
+    },
+    Probe {
+        name: "callback",
+        group: Group::Callback,
+        attach: Attach::Functions {
+            which: Functions::Scopes,
+            is_return: false,
+        },
+        since: "6.1",
+        cost: "about 1.2 µs per callback",
+        gives: "callbacks of Node",
+    },
+    Probe {
+        name: "callback_resource",
+        group: Group::Callback,
+        attach: Attach::Functions {
+            which: Functions::Resources,
+            is_return: false,
+        },
+        since: "6.1",
+        cost: "about 1.2 µs per callback",
+        gives: "the kind of a callback",
+    },
+    Probe {
+        name: "immediates",
+        group: Group::Callback,
+        attach: Attach::Functions {
+            which: Functions::Immediates,
+            is_return: false,
+        },
+        since: "6.1",
+        cost: "about 1.2 µs per run of immediates",
+        gives: "callbacks of setImmediate",
+    },
+    Probe {
+        name: "microtasks_return",
+        group: Group::Callback,
+        attach: Attach::Functions {
+            which: Functions::Microtasks,
+            is_return: true,
+        },
+        since: "6.1",
+        cost: "about 1.2 µs per run of the queue",
+        gives: "how long runs of the microtask queue take",
+    },
+    Probe {
+        name: "microtasks",
+        group: Group::Callback,
+        attach: Attach::Functions {
+            which: Functions::Microtasks,
+            is_return: false,
+        },
+        since: "6.1",
+        cost: "about 1.2 µs per run of the queue",
+        gives: "runs of the microtask queue",
+    },
+    Probe {
+        name: "promise",
+        group: Group::Promise,
+        attach: Attach::Functions {
+            which: Functions::Promises,
+            is_return: false,
+        },
+        since: "6.1",
+        cost: "about 1.1 µs per await, per resumption, per settled promise",
+        gives: "awaits and promises: begun, resumed, settled",
     },
     Probe {
         name: "single_calls",

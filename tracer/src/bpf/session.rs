@@ -208,6 +208,18 @@ pub struct Seen {
     pub unwatched_works: u64,
     /// Work that `uv_queue_work` was given, when it began.
     pub queued_works: u64,
+    /// Callbacks of Node.
+    pub callbacks: u64,
+    /// The same while nobody watched.
+    pub unwatched_callbacks: u64,
+    /// Runs of V8's microtask queue.
+    pub microtasks: u64,
+    /// The same while nobody watched.
+    pub unwatched_microtasks: u64,
+    /// Things that happened to promises.
+    pub promises: u64,
+    /// The same while nobody watched.
+    pub unwatched_promises: u64,
 }
 
 /// How one copied row came out.
@@ -569,6 +581,12 @@ impl Kernel {
             works: count(seen::WORKS),
             unwatched_works: count(seen::UNWATCHED_WORKS),
             queued_works: count(seen::QUEUED_WORKS),
+            callbacks: count(seen::CALLBACKS),
+            unwatched_callbacks: count(seen::UNWATCHED_CALLBACKS),
+            microtasks: count(seen::MICROTASKS),
+            unwatched_microtasks: count(seen::UNWATCHED_MICROTASKS),
+            promises: count(seen::PROMISES),
+            unwatched_promises: count(seen::UNWATCHED_PROMISES),
         }
     }
 
@@ -589,7 +607,7 @@ impl Kernel {
     /// Switches an optional group on or off while the others go on. False when it cannot be switched, or is so
     /// already.
     pub fn switch(&mut self, group: Group, on: bool) -> bool {
-        if on && Group::AT_FUNCTIONS.contains(&group) && !self.is_settled() {
+        if on && group.is_at_functions() && !self.is_settled() {
             return false;
         }
         if on && matches!(group, Group::Syscall | Group::Timing) {
@@ -605,8 +623,9 @@ impl Kernel {
         };
         let switched = programs.switch(group, on);
         self.attached = programs.attached();
-        // Not again: polls that began before would be left out.
-        if on && self.heeds_since(group).is_none() {
+        // Not again: polls that began before would be left out. Nor before all are there: whoever wants them tries again.
+        let is_complete = programs.is_complete(group);
+        if on && is_complete && self.heeds_since(group).is_none() {
             self.heed(group, true);
         }
         switched
@@ -621,6 +640,8 @@ impl Kernel {
             Group::Task => self.control_now.polls_since = now,
             Group::Wake => self.control_now.wakes_since = now,
             Group::Pool => self.control_now.works_since = now,
+            Group::Callback => self.control_now.callbacks_since = now,
+            Group::Promise => self.control_now.promises_since = now,
             Group::Process
             | Group::Sched
             | Group::Lock
@@ -643,6 +664,8 @@ impl Kernel {
             Group::Task => self.control_now.polls_since,
             Group::Wake => self.control_now.wakes_since,
             Group::Pool => self.control_now.works_since,
+            Group::Callback => self.control_now.callbacks_since,
+            Group::Promise => self.control_now.promises_since,
             Group::Process
             | Group::Sched
             | Group::Lock
