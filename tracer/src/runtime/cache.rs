@@ -61,7 +61,7 @@ const LEFT_BEHIND: i64 = 600;
 /// Bytes of a build id; usual are 8 to 32.
 const BUILD_ID: usize = 64;
 /// Recognising anew what takes less is cheaper than to keep it. Measured: 9 to 34 ms for programs of 2 MB, 57 for one of
-/// 24 MB with debug information, 75 for the 99 MB of Node (157 when it was not in memory), 2.8 s for 450 MB.
+/// 24 MB with debug information, 43 to 122 for the 91 to 150 MB of Node 18 to 26 (320 to 410 when it was not in memory), 2.8 s for 450 MB.
 const WORTH: Nanos = Nanos(100_000_000);
 /// Seconds since its last change until a file may be kept: the clock of a file system may count in 2 seconds (FAT).
 const SETTLED: i64 = 2;

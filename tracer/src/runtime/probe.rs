@@ -80,6 +80,50 @@ pub(super) fn place(
     found(entry(code, function)?, &mut arguments.iter().copied())
 }
 
+/// Behind an early way out: the instruction to probe of a function that begins by comparing something, and returns at once
+/// or jumps to where it does its work. Nothing was moved until there, arguments are in their registers and the address to
+/// return to is on top of the stack; calls with nothing to do do not pass. `None` for a function that begins otherwise.
+pub(super) fn behind_exit(code: &Code, function: u64, arguments: &[Register]) -> Option<Place> {
+    let bounds = code.bounds(function);
+    let mut instructions = code.decode(bounds.clone());
+    let (compare, jump, exit) = (
+        instructions.next()?,
+        instructions.next()?,
+        instructions.next()?,
+    );
+    let work = jump.near_branch_target();
+    let compares = matches!(compare.mnemonic(), Mnemonic::Cmp | Mnemonic::Test);
+    let is_jump = jump.flow_control() == FlowControl::ConditionalBranch
+        && jump.op0_kind() == OpKind::NearBranch64;
+    let leaves = exit.flow_control() == FlowControl::Return;
+    if !compares || !is_jump || !leaves || work <= exit.ip() || !bounds.contains(&work) {
+        return None;
+    }
+    let first = code
+        .decode(bounds.clone())
+        .find(|found| found.ip() >= work)?;
+    // Only the first jump leads there, and none to before it.
+    let mut others = code.decode(bounds.clone()).skip(2);
+    let is_repeated = others.any(|other| {
+        let is_branch = matches!(
+            other.flow_control(),
+            FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch
+        ) && other.op0_kind() == OpKind::NearBranch64;
+        is_branch && (bounds.start..=work).contains(&other.near_branch_target())
+    });
+    if first.ip() != work || !is_emulated(code, &first) || is_repeated {
+        return None;
+    }
+    let registers = arguments.iter().copied().map(dwarf_register);
+    Some(Place {
+        point: ProbePoint {
+            file_offset: code.image.file_offset(work)?,
+            is_emulated: true,
+        },
+        registers: registers.collect::<Option<_>>()?,
+    })
+}
+
 /// True when the function jumps back to this instruction, or to between it and the entry: a call would pass it again.
 fn is_repeated(code: &Code, function: Range<u64>, address: u64) -> bool {
     let passed = function.start..=address;

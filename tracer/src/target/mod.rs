@@ -6,6 +6,7 @@ pub mod find;
 pub mod mapping;
 pub mod memory;
 pub mod process;
+pub mod stack;
 pub mod sys;
 pub mod syscall;
 

@@ -59,6 +59,24 @@ impl<'data> Image<'data> {
         })
     }
 
+    /// Where what has a mangled name that begins with one of these is, by address. Much quicker than [`Self::named`]
+    /// where few do: of most symbols no more than the first letters of the name are read.
+    pub fn beginning_with<'a>(
+        &'a self,
+        prefixes: &'a [&str],
+    ) -> impl Iterator<Item = (Range<u64>, &'data str)> + 'a {
+        let symbols = self.symbols();
+        symbols.sorted.iter().filter_map(move |symbol| {
+            let begins = |prefix: &&str| symbols.begins(symbol, prefix);
+            let name = prefixes
+                .iter()
+                .any(begins)
+                .then(|| symbols.name(symbol))??;
+            let end = symbol.address.checked_add(symbol.size)?;
+            Some((symbol.address..end, name))
+        })
+    }
+
     /// Addresses of what the file offers to others under these names; in a program that offers nothing, of what has
     /// these names. Costs little where there is nothing of the kind.
     #[must_use]
@@ -169,6 +187,12 @@ impl<'data> Image<'data> {
 }
 
 impl<'data> Symbols<'data> {
+    fn begins(&self, symbol: &Symbol, prefix: &str) -> bool {
+        let start = usize::try_from(symbol.name).ok();
+        let rest = start.and_then(|start| self.names.get(start..));
+        rest.is_some_and(|rest| rest.starts_with(prefix.as_bytes()))
+    }
+
     fn name(&self, symbol: &Symbol) -> Option<&'data str> {
         let rest = self.names.get(usize::try_from(symbol.name).ok()?..)?;
         let end = memchr::memchr(0, rest)?;

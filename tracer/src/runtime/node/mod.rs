@@ -10,15 +10,21 @@ use serde::{Deserialize, Serialize};
 
 use super::{Mapped, code::Code, image::Image, memory::Memory};
 
+mod environment;
+pub mod in_flight;
+mod list;
 pub mod points;
 mod pool;
 mod provider;
+mod timers;
 pub mod v8;
 mod version;
 mod work;
 
+pub use list::Unknown;
 pub use points::{Argument, Function, Meaning, Point};
 pub use provider::Providers;
+pub use work::Class;
 
 /// What every build of Node offers to add-ons, and only Node: its versions as the process prints them.
 const METADATA: &str = "_ZN4node11per_process8metadataE";
@@ -72,13 +78,19 @@ pub struct Parts {
     pub points: Vec<Point>,
     /// How a resource tells of what type it is.
     pub providers: Option<Providers>,
-    /// Names of Node's classes by where their vtables are, as the file was linked: of those whose objects give work to
-    /// the thread pool, `crypto.pbkdf2`, `zlib`.
-    pub classes: BTreeMap<u64, String>,
+    /// Node's classes by where their vtables are, as the file was linked: those whose objects give work to the thread
+    /// pool among them.
+    pub classes: BTreeMap<u64, Class>,
     /// Numbers that V8 keeps for debuggers (`v8dbg_…`): offsets of fields, tags, types. By name without that prefix.
     pub v8dbg: BTreeMap<String, i32>,
     /// Where Node keeps such numbers of its own (`nodedbg_…`); it writes them when it starts.
     pub nodedbg: Vec<Variable>,
+    /// What an environment of Node begins with, and a worker, as the file was linked: the vtables of their classes.
+    pub vtables: [Option<u64>; 2],
+    /// What the arrays begin with in which Node counts immediates and timers, as the file was linked.
+    pub counts: [Option<u64>; 2],
+    /// Where libuv keeps the address of its default loop, as the file was linked.
+    pub default_loop: Option<u64>,
     /// What this file cannot give and why, one line each.
     pub notes: Vec<String>,
 }
@@ -127,7 +139,22 @@ pub fn recognise(image: &Image) -> Option<Parts> {
             parts.notes.push(note.to_owned());
         }
         parts.nodedbg = nodedbg(image);
+        parts.vtables = environment::vtables(image);
+        parts.counts = timers::vtables(image);
+        if parts.nodedbg.is_empty() || parts.vtables[0].is_none() {
+            let note =
+                "requests and handles in flight: the file does not tell where Node keeps them";
+            parts.notes.push(note.to_owned());
+        }
         parts.classes = work::classes(image);
+    }
+    if parts.has(Component::Uv) {
+        parts.default_loop = environment::default_loop(&code);
+        if parts.default_loop.is_none() {
+            let note =
+                "requests and handles in flight: where libuv keeps its default loop was not found";
+            parts.notes.push(note.to_owned());
+        }
     }
     if parts.has(Component::V8) {
         parts.v8dbg = v8dbg(image);
@@ -141,19 +168,19 @@ pub fn recognise(image: &Image) -> Option<Parts> {
 
 /// Some are 0 and not in the file.
 fn v8dbg(image: &Image) -> BTreeMap<String, i32> {
-    let named = image.named(|name| name.starts_with("v8dbg_"));
-    let values = named.filter_map(|(address, name)| {
+    let named = image.beginning_with(&["v8dbg_"]);
+    let values = named.filter_map(|(place, name)| {
         let name = name.strip_prefix("v8dbg_")?.to_owned();
-        Some((name, version::number(image, address)?))
+        Some((name, version::number(image, place.start)?))
     });
     values.collect()
 }
 
 fn nodedbg(image: &Image) -> Vec<Variable> {
-    let named = image.named(|name| name.starts_with("nodedbg_"));
-    let variables = named.map(|(address, name)| Variable {
+    let named = image.beginning_with(&["nodedbg_"]);
+    let variables = named.map(|(place, name)| Variable {
         name: name.to_owned(),
-        address,
+        address: place.start,
         // https://github.com/nodejs/node/blob/v24.0.0/src/node_postmortem_metadata.cc
         size: if name.starts_with("nodedbg_const_") {
             4

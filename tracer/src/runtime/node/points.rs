@@ -47,12 +47,15 @@ pub enum Function {
     PromiseAllElement,
     /// A callback of a resource is about to be made: `AsyncWrap::MakeCallback`.
     MakeCallback,
+    /// A callback is about to be made, of a resource or of none: `MakeCallback(Isolate*, …, async_context)`, for addons and
+    /// for `setImmediate`.
+    AnyCallback,
     /// A callback begins: `InternalCallbackScope(Environment*, …)`. The one of a resource may call it.
     ScopeOpen,
     /// A callback of a resource begins: `InternalCallbackScope(AsyncWrap*, int)`.
     ScopeOpenOfResource,
     /// A callback ends, and `process.nextTick` and microtasks run: `InternalCallbackScope::Close`. It is called twice for
-    /// most scopes, and does nothing the second time.
+    /// most scopes, and does nothing the second time: where that leaves early, only the first is probed.
     ScopeClose,
     /// The end of a scope, which closes it if nobody did.
     ScopeEnd,
@@ -135,7 +138,7 @@ pub struct Point {
     pub symbol: String,
     /// Its address as the file was linked.
     pub address: u64,
-    /// The instruction. Every call passes it once.
+    /// The instruction. Every call passes it once, or at least every call that has something to do.
     pub probe: ProbePoint,
     /// The return may be probed at that instruction too: the address to return to is on top of the stack.
     pub has_return: bool,
@@ -163,6 +166,8 @@ struct Row {
     arguments: &'static [(Meaning, Register)],
     /// Its return is worth a probe, so the place must be one where that is possible.
     has_return: bool,
+    /// Calls with nothing to do are worth none.
+    skips_exit: bool,
 }
 
 // https://gitlab.com/x86-psABIs/x86-64-ABI: arguments are in rdi, rsi, rdx, rcx, r8; methods have `this` in the first.
@@ -173,7 +178,7 @@ const ROWS: &[Row] = {
     use Meaning as M;
     use Register as R;
     const fn row(function: F, component: Component, name: &'static str) -> Row {
-        Row { function, component, name, is_prefix: false, arguments: &[], has_return: false }
+        Row { function, component, name, is_prefix: false, arguments: &[], has_return: false, skips_exit: false }
     }
     &[
         Row { is_prefix: true, arguments: &[(M::Collector, R::RSI), (M::Reason, R::RDX)], has_return: true,
@@ -196,11 +201,13 @@ const ROWS: &[Row] = {
 
         Row { is_prefix: true, arguments: &[(M::Resource, R::RDI)], has_return: true,
             ..row(F::MakeCallback, Node, "_ZN4node9AsyncWrap12MakeCallbackEN2v85LocalINS1_8FunctionE") },
+        Row { has_return: true, ..row(F::AnyCallback, Node,
+            "_ZN4node12MakeCallbackEPN2v87IsolateENS0_5LocalINS0_6ObjectEEENS3_INS0_8FunctionEEEiPNS3_INS0_5ValueEEENS_13async_contextE") },
         Row { is_prefix: true, arguments: &[(M::Scope, R::RDI), (M::Environment, R::RSI)],
             ..row(F::ScopeOpen, Node, "_ZN4node21InternalCallbackScopeC2EPNS_11EnvironmentE") },
         Row { is_prefix: true, arguments: &[(M::Scope, R::RDI), (M::Resource, R::RSI)],
             ..row(F::ScopeOpenOfResource, Node, "_ZN4node21InternalCallbackScopeC2EPNS_9AsyncWrapE") },
-        Row { arguments: &[(M::Scope, R::RDI)], has_return: true, ..row(F::ScopeClose, Node, "_ZN4node21InternalCallbackScope5CloseEv") },
+        Row { arguments: &[(M::Scope, R::RDI)], has_return: true, skips_exit: true, ..row(F::ScopeClose, Node, "_ZN4node21InternalCallbackScope5CloseEv") },
         Row { arguments: &[(M::Scope, R::RDI)], has_return: true, ..row(F::ScopeEnd, Node, "_ZN4node21InternalCallbackScopeD2Ev") },
         Row { is_prefix: true, has_return: true, ..row(F::Timers, Node, "_ZN4node11Environment9RunTimersE") },
         Row { is_prefix: true, has_return: true, ..row(F::Immediates, Node, "_ZN4node11Environment14CheckImmediateE") },
@@ -216,6 +223,18 @@ const ROWS: &[Row] = {
         Row { arguments: &[(M::Work, R::RDI)], has_return: true, ..row(F::RandomWork, Uv, "uv__random_work") },
     ]
 };
+
+/// How the names in [`ROWS`] begin: a first look, for files have hundreds of thousands of them.
+const BEGIN: [&str; 8] = [
+    "_ZN2v88internal4Heap",
+    "_ZN2v88internal14MicrotaskQueue",
+    "_ZN4node9AsyncWrap",
+    "_ZN4node12MakeCallback",
+    "_ZN4node21InternalCallbackScope",
+    "_ZN4node11Environment",
+    "uv_",
+    "Builtins_",
+];
 
 /// What people lose when functions are not there.
 const SAID: &[(&str, &[Function])] = &[
@@ -241,6 +260,7 @@ const SAID: &[(&str, &[Function])] = &[
         "callbacks",
         &[
             Function::MakeCallback,
+            Function::AnyCallback,
             Function::ScopeOpen,
             Function::ScopeOpenOfResource,
             Function::ScopeClose,
@@ -311,12 +331,10 @@ fn row_of(name: &str) -> Option<&'static Row> {
 
 /// Where the functions are probed that a file has, and what it lacks.
 pub(super) fn find(code: &Code, parts: &Parts) -> (Vec<Point>, Vec<String>) {
-    // A first look at a name, of which there are half a million.
-    const BEGIN: [&str; 4] = ["_ZN2v88internal", "_ZN4node", "uv_", "Builtins_"];
-    let is_near = |name: &str| BEGIN.iter().any(|begin| name.starts_with(begin));
     // By address: a function may have several names.
     let mut found: BTreeMap<u64, (&'static Row, Kind, Cow<'_, str>)> = BTreeMap::new();
-    for (address, symbol) in code.image.named(is_near) {
+    for (place, symbol) in code.image.beginning_with(&BEGIN) {
+        let address = place.start;
         let Some((name, kind)) = taken_apart(symbol) else {
             continue;
         };
@@ -358,7 +376,7 @@ pub(super) fn find(code: &Code, parts: &Parts) -> (Vec<Point>, Vec<String>) {
             } else {
                 &[]
             };
-            let place = place(code, address, arguments, row.has_return)?;
+            let place = place(code, address, arguments, row)?;
             let arguments = arguments.iter().zip(place.registers);
             Some(Point {
                 function: row.function,
@@ -427,9 +445,15 @@ fn place(
     code: &Code,
     function: u64,
     arguments: &[(Meaning, Register)],
-    has_return: bool,
+    row: &Row,
 ) -> Option<Place> {
     let registers: Vec<Register> = arguments.iter().map(|&(_, register)| register).collect();
+    if row.skips_exit
+        && let Some(place) = probe::behind_exit(code, function, &registers)
+    {
+        return Some(place);
+    }
+    let has_return = row.has_return;
     let moved = Cell::new(false);
     probe::place(code, function, &registers, |instruction| {
         // Asked of each instruction before it is taken: the one that moves the stack may still be it.
@@ -511,7 +535,7 @@ pub(super) fn fit(code: &Code, points: &[Point]) -> bool {
             } else {
                 &[]
             };
-            let place = place(code, point.address, arguments, row.has_return);
+            let place = place(code, point.address, arguments, row);
             point.has_return == row.has_return
                 && arguments.len() == point.arguments.len()
                 && place.is_some_and(|place| {
@@ -526,6 +550,14 @@ pub(super) fn fit(code: &Code, points: &[Point]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_look_at_names_lets_each_row_through() {
+        for row in ROWS {
+            let begins = BEGIN.iter().any(|begin| row.name.starts_with(begin));
+            assert!(begins, "{}", row.name);
+        }
+    }
 
     #[test]
     fn what_compilers_put_behind_a_name_is_understood() {

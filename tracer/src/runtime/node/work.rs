@@ -2,15 +2,31 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::runtime::image::Image;
 
-/// What names of vtables begin with, in Node's own namespace and in that of Node-API.
-const VTABLES: [&str; 2] = ["_ZTVN4node", "_ZTVN6uvimpl"];
+/// What names of vtables begin with: in Node's own namespace, and in that of Node-API, which is in a nameless one
+/// (<https://github.com/nodejs/node/blob/v24.0.0/src/node_api.cc>, the same in v18 to v26).
+const VTABLES: [&str; 2] = ["_ZTVN4node", "_ZTVN12_GLOBAL__N_16uvimpl"];
 
-/// Names of classes by where their vtables are, as the file was linked: `crypto.pbkdf2`, `zlib`.
-pub(super) fn classes(image: &Image) -> BTreeMap<u64, String> {
-    let named = image.named(|name| VTABLES.iter().any(|vtable| name.starts_with(vtable)));
-    named.map(|(address, name)| (address, kind(name))).collect()
+/// A class whose objects may give work to the thread pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Class {
+    /// What its work is called: `crypto.pbkdf2`, `zlib`.
+    pub name: String,
+    /// Bytes of its vtable. An object may point at any part of it.
+    pub size: u64,
+}
+
+/// Classes by where their vtables are, as the file was linked.
+pub(super) fn classes(image: &Image) -> BTreeMap<u64, Class> {
+    let named = image.beginning_with(&VTABLES);
+    let classes = named.map(|(place, name)| {
+        let (name, size) = (kind(name), place.end - place.start);
+        (place.start, Class { name, size })
+    });
+    classes.collect()
 }
 
 /// What the class is for, from its mangled name (<https://itanium-cxx-abi.github.io/cxx-abi/abi.html#mangling>): only the
@@ -88,7 +104,7 @@ mod tests {
             "_ZTVN4node6crypto9CipherJobINS0_15AESCipherTraitsEEE",
             "_ZTVN4node12_GLOBAL__N_110ZlibStreamE",
             "_ZTVN4node12_GLOBAL__N_123BrotliCompressionStreamINS0_20BrotliEncoderContextEEE",
-            "_ZTVN6uvimpl4WorkE",
+            "_ZTVN12_GLOBAL__N_16uvimpl4WorkE",
             "_ZTVN4node10BlobWorkerE",
             "_ZTV",
             "_ZTVN4node99short",

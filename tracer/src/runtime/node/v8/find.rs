@@ -66,6 +66,9 @@ impl Found {
                 texts.others.push(range);
             } else if mapping.path.is_empty() && mapping.readable {
                 texts.anonymous.push(mapping.start);
+                if mapping.executable {
+                    texts.made.push(range);
+                }
             }
         }
         texts

@@ -159,7 +159,7 @@ impl<'a> Heap<'a> {
     }
 
     /// The type of an object whose first word is `map`.
-    fn type_of(&self, map: u64) -> Option<u16> {
+    pub(super) fn type_of(&self, map: u64) -> Option<u16> {
         let at = Object::of(map)?.0.checked_add(self.layout.map_type)?;
         let mut bytes = [0; 2];
         self.fill(at, &mut bytes)?;

@@ -29,6 +29,10 @@ struct Row {
     inlinings: u64,
     has_dispatch: bool,
     encoding: Encoding,
+    /// `PromiseReaction.next`; its handlers and the promise they settle come next.
+    reaction_next: u64,
+    /// `MemoryChunk.flags`, from the start of the page
+    page_flags: u64,
 }
 
 /// Each row measured with the Node.js release that has this version: 18, 20, 22, 24, 26.
@@ -47,6 +51,8 @@ const TABLE: &[Row] = &[
         inlinings: 7,
         has_dispatch: false,
         encoding: Encoding::Sign,
+        reaction_next: 8,
+        page_flags: 8,
     },
     Row {
         since: (11, 3),
@@ -62,6 +68,8 @@ const TABLE: &[Row] = &[
         inlinings: 7,
         has_dispatch: false,
         encoding: Encoding::Sign,
+        reaction_next: 8,
+        page_flags: 8,
     },
     Row {
         since: (12, 4),
@@ -77,6 +85,8 @@ const TABLE: &[Row] = &[
         inlinings: 7,
         has_dispatch: false,
         encoding: Encoding::Sign,
+        reaction_next: 16,
+        page_flags: 0,
     },
     Row {
         since: (13, 6),
@@ -92,6 +102,8 @@ const TABLE: &[Row] = &[
         inlinings: 8,
         has_dispatch: true,
         encoding: Encoding::Sign,
+        reaction_next: 16,
+        page_flags: 0,
     },
     Row {
         since: (14, 6),
@@ -107,6 +119,8 @@ const TABLE: &[Row] = &[
         inlinings: 8,
         has_dispatch: true,
         encoding: Encoding::Bits,
+        reaction_next: 16,
+        page_flags: 0,
     },
     // Not seen yet: names, and no lines before the tables were.
     Row {
@@ -123,6 +137,8 @@ const TABLE: &[Row] = &[
         inlinings: 8,
         has_dispatch: true,
         encoding: Encoding::Unknown,
+        reaction_next: 16,
+        page_flags: 0,
     },
 ];
 
@@ -143,6 +159,17 @@ pub(super) struct Types {
     pub(super) interpreter_data: u16,
     pub(super) first_function: u16,
     pub(super) last_function: u16,
+    pub(super) map: u16,
+    pub(super) async_function: u16,
+    pub(super) async_generator: u16,
+    pub(super) request: u16,
+    pub(super) promise: u16,
+    pub(super) reaction: u16,
+    pub(super) capability: u16,
+    /// Reactions of promises that are settled, as they wait to be run.
+    pub(super) jobs: [u16; 2],
+    pub(super) first_context: u16,
+    pub(super) last_context: u16,
 }
 
 /// Where V8 keeps things. Offsets in bytes from an object's start.
@@ -155,6 +182,8 @@ pub struct Layout {
     pub(super) function_shared: u64,
     pub(super) function_code: u64,
     pub(super) function_cell: u64,
+    /// 0: this version does not tell.
+    pub(super) function_context: u64,
     pub(super) shared_data: u64,
     pub(super) shared_name: u64,
     pub(super) shared_script: u64,
@@ -179,6 +208,8 @@ pub struct Layout {
     /// Code is found through a table, by the handle that functions have.
     pub(super) has_dispatch: bool,
     pub(super) encoding: Encoding,
+    pub(super) reaction_next: u64,
+    pub(super) page_flags: u64,
     /// Where in the file V8's own functions are, in bytes from its start; empty when it does not tell.
     pub(super) builtins: Range<u64>,
     /// From here on to their end are those that run one bytecode each.
@@ -194,14 +225,16 @@ impl Layout {
         const VERSION: &str = "_ZN2v88internal7Version6";
         const BUILTINS: &str = "Builtins_";
         const SIZES: &str = "_ZN2v88internal11interpreter9Bytecodes14kBytecodeSizesE";
-        let wanted = |name: &str| {
-            name.starts_with("v8dbg_") || name.starts_with(VERSION) || name.starts_with(BUILTINS)
-        };
+        let wanted = ["v8dbg_", VERSION, BUILTINS, SIZES];
         let mut values = HashMap::new();
         let mut builtins = Vec::new();
         let mut handlers = None;
-        for (address, name) in image.named(wanted) {
-            if name.starts_with(BUILTINS) {
+        let mut sizes = None;
+        for (place, name) in image.beginning_with(&wanted) {
+            let address = place.start;
+            if name == SIZES {
+                sizes = Some(place);
+            } else if name.starts_with(BUILTINS) {
                 builtins.push(address);
                 if name == "Builtins_WideHandler" {
                     handlers = Some(address);
@@ -214,7 +247,7 @@ impl Layout {
         let version = (version("major")?, version("minor")?);
         let mut layout = Self::told(version, &|name| values.get(name).copied())?;
         layout.place_builtins(image, &builtins, handlers);
-        if let Some(sizes) = image.extent(SIZES) {
+        if let Some(sizes) = sizes {
             let size = sizes.end.saturating_sub(sizes.start);
             // Three scales of fewer than 256 bytecodes.
             if size.is_multiple_of(3) && size < 3 * 256 {
@@ -271,6 +304,23 @@ impl Layout {
             first_function,
             // Before V8 says it: 15 types of functions (class constructors, those of typed arrays).
             last_function: kind(&["LastJSFunctionType"]).unwrap_or(first_function + 14),
+            map: kind(&["type_Map__MAP_TYPE"]).unwrap_or(0),
+            async_function: kind(&["type_JSAsyncFunctionObject__JS_ASYNC_FUNCTION_OBJECT_TYPE"])
+                .unwrap_or(0),
+            async_generator: kind(&["type_JSAsyncGeneratorObject__JS_ASYNC_GENERATOR_OBJECT_TYPE"])
+                .unwrap_or(0),
+            request: kind(&["type_AsyncGeneratorRequest__ASYNC_GENERATOR_REQUEST_TYPE"])
+                .unwrap_or(0),
+            promise: kind(&["type_JSPromise__JS_PROMISE_TYPE"]).unwrap_or(0),
+            reaction: kind(&["type_PromiseReaction__PROMISE_REACTION_TYPE"]).unwrap_or(0),
+            capability: kind(&["type_PromiseCapability__PROMISE_CAPABILITY_TYPE"]).unwrap_or(0),
+            jobs: [
+                "type_PromiseFulfillReactionJobTask__PROMISE_FULFILL_REACTION_JOB_TASK_TYPE",
+                "type_PromiseRejectReactionJobTask__PROMISE_REJECT_REACTION_JOB_TASK_TYPE",
+            ]
+            .map(|name| kind(&[name]).unwrap_or(0)),
+            first_context: kind(&["FirstContextType"]).unwrap_or(0),
+            last_context: kind(&["LastContextType"]).unwrap_or(0),
         };
         // No pointer compression: a tagged word is 8 bytes, a small integer its upper half.
         if first(&["SmiShiftSize"]) != Some(31)
@@ -294,6 +344,11 @@ impl Layout {
                 "class_JSFunction__raw_feedback_cell__FeedbackCell",
                 "class_JSFunction__raw_feedback_cell__Tagged_FeedbackCell_",
             ])?,
+            function_context: offset(&[
+                "class_JSFunction__context__Context",
+                "class_JSFunction__context__Tagged_Context_",
+            ])
+            .unwrap_or(0),
             shared_data: offset(&["class_SharedFunctionInfo__function_data__Object"]).unwrap_or(8),
             shared_name: offset(&[
                 "class_SharedFunctionInfo__name_or_scope_info__Object",
@@ -329,10 +384,29 @@ impl Layout {
             script_ends: offset(&["class_Script__line_ends__Object"])?,
             has_dispatch: row.has_dispatch,
             encoding: row.encoding,
+            reaction_next: row.reaction_next,
+            page_flags: row.page_flags,
             builtins: 0..0,
             handlers: u64::MAX,
             bytecode_sizes: Box::default(),
         })
+    }
+
+    /// True when async functions and promises can be told from other objects.
+    #[must_use]
+    pub fn has_async(&self) -> bool {
+        let types = &self.types;
+        let wanted = [
+            types.map,
+            types.async_function,
+            types.promise,
+            types.reaction,
+            types.capability,
+            types.last_context,
+            types.jobs[0],
+            types.jobs[1],
+        ];
+        self.function_context > 0 && !wanted.contains(&0)
     }
 
     /// What the kernel side needs of it.

@@ -14,18 +14,22 @@ use std::{
 
 use tracer_common::stack::{JsFrame, JsTop};
 
+pub mod awaits;
 mod code;
 mod dispatch;
 mod find;
+mod frame;
 mod function;
 mod heap;
 mod layout;
 mod position;
+pub mod stack;
 #[cfg(test)]
 mod tests;
 
 pub use code::Kind;
 pub use find::{Found, find};
+pub use frame::Codes;
 pub use layout::{Layout, Version};
 
 use self::{
@@ -86,8 +90,19 @@ pub struct Texts {
     pub own: Vec<(Range<u64>, u64)>,
     /// All others.
     pub others: Vec<Range<u64>>,
+    /// Where there may be code that was made at run time.
+    pub made: Vec<Range<u64>>,
     /// Where memory that is of no file begins.
     pub anonymous: Vec<u64>,
+}
+
+impl Texts {
+    /// True for an address where there may be code.
+    fn has_code(&self, address: u64) -> bool {
+        let own = self.own.iter().map(|(range, _)| range);
+        let mut all = own.chain(&self.others).chain(&self.made);
+        all.any(|range| range.contains(&address))
+    }
 }
 
 /// Where an address is.
@@ -156,6 +171,12 @@ impl V8 {
             found: RefCell::default(),
             counts: BTreeMap::new(),
         }
+    }
+
+    /// What the process has mapped, as far as it was told.
+    #[must_use]
+    pub fn texts(&self) -> &Texts {
+        &self.texts
     }
 
     /// What the process has mapped now.

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::{position::Encoding, *};
 
 /// What Node.js 20 says of itself.
-fn layout() -> Layout {
+pub(super) fn layout() -> Layout {
     let values: BTreeMap<&str, i32> = BTreeMap::from([
         ("SmiShiftSize", 31),
         ("off_fp_function", -16),
@@ -44,6 +44,33 @@ fn layout() -> Layout {
         ("type_FeedbackVector__FEEDBACK_VECTOR_TYPE", 249),
         ("type_FixedArray__FIXED_ARRAY_TYPE", 175),
         ("type_InterpreterData__INTERPRETER_DATA_TYPE", 159),
+        ("type_Map__MAP_TYPE", 255),
+        (
+            "type_JSAsyncFunctionObject__JS_ASYNC_FUNCTION_OBJECT_TYPE",
+            1067,
+        ),
+        (
+            "type_JSAsyncGeneratorObject__JS_ASYNC_GENERATOR_OBJECT_TYPE",
+            1068,
+        ),
+        (
+            "type_AsyncGeneratorRequest__ASYNC_GENERATOR_REQUEST_TYPE",
+            145,
+        ),
+        ("type_JSPromise__JS_PROMISE_TYPE", 1081),
+        ("type_PromiseReaction__PROMISE_REACTION_TYPE", 164),
+        ("type_PromiseCapability__PROMISE_CAPABILITY_TYPE", 162),
+        (
+            "type_PromiseFulfillReactionJobTask__PROMISE_FULFILL_REACTION_JOB_TASK_TYPE",
+            135,
+        ),
+        (
+            "type_PromiseRejectReactionJobTask__PROMISE_REJECT_REACTION_JOB_TASK_TYPE",
+            136,
+        ),
+        ("FirstContextType", 203),
+        ("LastContextType", 212),
+        ("class_JSFunction__context__Context", 32),
     ]);
     let value = |name: &str| {
         let value = values.get(name.strip_prefix("v8dbg_")?);
@@ -195,16 +222,17 @@ fn a_frame_whose_code_is_not_found_has_a_name_and_no_line() {
 
 /// Memory where anything may be anywhere: tagged pointers, small integers and types among it, so that what is read goes
 /// far.
-struct Lying {
-    seed: u64,
-    reads: Cell<u32>,
+pub(super) struct Lying {
+    pub(super) seed: u64,
+    pub(super) reads: Cell<u32>,
 }
 
 impl Memory for Lying {
     fn read(&self, address: u64, buffer: &mut [u8]) -> bool {
         self.reads.set(self.reads.get() + 1);
         let kinds = [
-            262, 167, 261, 245, 191, 190, 156, 249, 175, 159, 40, 32, 33, 35, 37, 42, 2066,
+            262, 167, 261, 245, 191, 190, 156, 249, 175, 159, 40, 32, 33, 35, 37, 42, 2066, 1067,
+            1068, 145, 1081, 164, 162, 135, 210,
         ];
         for (at, bytes) in (address..=u64::MAX).step_by(8).zip(buffer.chunks_mut(8)) {
             let mut word = (at ^ self.seed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -243,6 +271,7 @@ proptest! {
         let texts = Texts {
             own: vec![(0..1 << 62, 0)],
             others: Vec::new(),
+            made: Vec::new(),
             anonymous: vec![0x1000_0000, u64::MAX - 3],
         };
         let mut v8 = V8::new(layout, texts);
