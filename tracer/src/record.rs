@@ -8,6 +8,7 @@
 use tracer_common::{
     Event, EventHeader, LossReason, Nanos, Pid, StackId, State, SyscallKey, SyscallNr, TableNr,
     ThreadTimes, Tid,
+    callback::CallbackKind,
     table::{KEY_BYTES, Plain},
 };
 
@@ -182,6 +183,14 @@ pub struct ProbesSample {
     pub wakes_on: Nanos,
     /// Time during which work for pools was watched.
     pub works_on: Nanos,
+    /// When callbacks of Node were first watched; 0 when they never were.
+    pub callbacks_first: Nanos,
+    /// Time during which callbacks of Node were watched.
+    pub callbacks_on: Nanos,
+    /// When promises were first watched; 0 when they never were.
+    pub promises_first: Nanos,
+    /// Time during which promises were watched.
+    pub promises_on: Nanos,
 }
 
 /// Tasks of a type that were found in the memory of a process.
@@ -304,6 +313,10 @@ pub enum Meta {
     Waits(WaitsMeta),
     /// What work for libuv's pool belongs to.
     WorkType(WorkTypeMeta),
+    /// What a kind of Node's callbacks is called.
+    CallbackKind(CallbackKindMeta),
+    /// What Node has in flight in a process.
+    InFlight(InFlightMeta),
 }
 
 /// A runtime in a process, or that there is none.
@@ -379,6 +392,42 @@ pub struct WorkTypeMeta {
     pub name: String,
 }
 
+/// A kind of Node's callbacks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CallbackKindMeta {
+    /// The process.
+    pub pid: Pid,
+    /// The number that its Node has for it.
+    pub kind: CallbackKind,
+    /// As `async_hooks` calls it: `TCPWRAP`.
+    pub name: String,
+}
+
+/// What Node has started and not finished in a process, as its memory tells. By the names that Node has for the types.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InFlightMeta {
+    /// When it was read.
+    pub at: Nanos,
+    /// The process.
+    pub pid: Pid,
+    /// Threads that run JavaScript, whose requests and handles these are.
+    pub threads: u32,
+    /// Requests whose callbacks have not run: of each type how many.
+    pub requests: Vec<(String, u64)>,
+    /// Handles that are not closed: of each type how many.
+    pub handles: Vec<(String, u64)>,
+    /// Timers that keep the process alive; `None` when their number was not found.
+    pub timers: Option<u64>,
+    /// Immediates; `None` when their number was not found.
+    pub immediates: Option<u64>,
+    /// Async functions that are at an `await`; `None` when they were not read this time.
+    pub awaits: Option<u64>,
+    /// Those of them at each place, most first: `loadUser (users.js:20)`. Not always all places.
+    pub await_places: Vec<(String, u64)>,
+    /// Why there is nothing to tell; empty otherwise.
+    pub why: String,
+}
+
 /// Tasks that wait in the same way.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WaitGroup {
@@ -436,6 +485,18 @@ pub struct SymbolMeta {
     pub offset: u64,
     /// Functions, innermost inlined one first; empty when there is no symbol.
     pub frames: Vec<FrameMeta>,
+}
+
+impl SymbolMeta {
+    /// Addresses from here on are of no process: they stand for places in code that has none of its own, and are named
+    /// by whoever gave them. The kernel's are its own, and of no process either.
+    pub const GIVEN: u64 = 1 << 63;
+
+    /// True for a function of JavaScript: its code may move, and interpreted functions share theirs.
+    #[must_use]
+    pub fn is_javascript(&self) -> bool {
+        self.pid != Pid(0) && self.address >= Self::GIVEN
+    }
 }
 
 /// A function in a stack.

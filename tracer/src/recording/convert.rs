@@ -207,7 +207,9 @@ fn time(record: &Record) -> Option<Nanos> {
             | Meta::Runtime(_)
             | Meta::TaskType(_)
             | Meta::Waits(_)
-            | Meta::WorkType(_),
+            | Meta::WorkType(_)
+            | Meta::CallbackKind(_)
+            | Meta::InFlight(_),
         )
         | Record::Loss(_) => None,
     }

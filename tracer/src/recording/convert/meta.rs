@@ -1,12 +1,12 @@
 //! Descriptions, one per message.
 
-use tracer_common::{Nanos, Pid, StackId, SyscallNr, Tid};
+use tracer_common::{Nanos, Pid, StackId, SyscallNr, Tid, callback::CallbackKind};
 
 use super::schema::{self, meta::What};
 use crate::record::{
-    FileMeta, FrameMeta, LimitsMeta, Meta, ProbeMeta, ProbeStatus, ProcessMeta, Record,
-    RuntimeMeta, SessionMeta, StackMeta, SymbolMeta, SyscallNameMeta, TaskKind, TaskTypeMeta,
-    ThreadNameMeta, WaitGroup, WaitsMeta, WorkTypeMeta,
+    CallbackKindMeta, FileMeta, FrameMeta, InFlightMeta, LimitsMeta, Meta, ProbeMeta, ProbeStatus,
+    ProcessMeta, Record, RuntimeMeta, SessionMeta, StackMeta, SymbolMeta, SyscallNameMeta,
+    TaskKind, TaskTypeMeta, ThreadNameMeta, WaitGroup, WaitsMeta, WorkTypeMeta,
 };
 
 /// Bytes of text in a description.
@@ -35,6 +35,12 @@ pub(super) fn text(meta: &Meta) -> usize {
         }
         Meta::TaskType(meta) => meta.name.len() + meta.raw_name.len() + meta.file.len(),
         Meta::WorkType(meta) => meta.name.len(),
+        Meta::CallbackKind(meta) => meta.name.len(),
+        Meta::InFlight(meta) => {
+            let kinds = meta.requests.iter().chain(&meta.handles);
+            let kinds = kinds.chain(&meta.await_places);
+            meta.why.len() + kinds.map(|(kind, _)| 24 + kind.len()).sum::<usize>()
+        }
         Meta::Waits(meta) => {
             let groups = meta.groups.iter().map(|group| {
                 let lines = group.lines.iter().map(|line| 8 + line.len());
@@ -137,6 +143,23 @@ pub(super) fn encode(meta: &Meta) -> schema::Meta {
             pid: meta.pid.0,
             vtable: meta.vtable,
             name: meta.name,
+        }),
+        Meta::CallbackKind(meta) => What::CallbackKind(schema::CallbackKind {
+            pid: meta.pid.0,
+            kind: meta.kind.number,
+            name: meta.name,
+        }),
+        Meta::InFlight(meta) => What::InFlight(schema::InFlight {
+            at: meta.at.0,
+            pid: meta.pid.0,
+            threads: meta.threads,
+            requests: encode_kinds(meta.requests),
+            handles: encode_kinds(meta.handles),
+            why: meta.why,
+            timers: one_more(meta.timers),
+            immediates: one_more(meta.immediates),
+            awaits: one_more(meta.awaits),
+            await_places: encode_kinds(meta.await_places),
         }),
         Meta::Waits(meta) => What::Waits(schema::Waits {
             at: meta.at.0,
@@ -255,6 +278,23 @@ pub(super) fn decode(message: schema::Meta, records: &mut Vec<Record>) -> u64 {
             vtable: meta.vtable,
             name: meta.name,
         })),
+        Some(What::CallbackKind(meta)) => Some(Meta::CallbackKind(CallbackKindMeta {
+            pid: Pid(meta.pid),
+            kind: CallbackKind { number: meta.kind },
+            name: meta.name,
+        })),
+        Some(What::InFlight(meta)) => Some(Meta::InFlight(InFlightMeta {
+            at: Nanos(meta.at),
+            pid: Pid(meta.pid),
+            threads: meta.threads,
+            requests: decode_kinds(meta.requests),
+            handles: decode_kinds(meta.handles),
+            timers: meta.timers.checked_sub(1),
+            immediates: meta.immediates.checked_sub(1),
+            awaits: meta.awaits.checked_sub(1),
+            await_places: decode_kinds(meta.await_places),
+            why: meta.why,
+        })),
         Some(What::Waits(meta)) => Some(Meta::Waits(WaitsMeta {
             at: Nanos(meta.at),
             pid: Pid(meta.pid),
@@ -276,6 +316,23 @@ pub(super) fn decode(message: schema::Meta, records: &mut Vec<Record>) -> u64 {
     let unknown = u64::from(meta.is_none());
     records.extend(meta.map(Record::Meta));
     unknown
+}
+
+/// A count in a field that is 0 when it is not known; there are never 2^64 of anything.
+fn one_more(count: Option<u64>) -> u64 {
+    count.map_or(0, |count| count.saturating_add(1))
+}
+
+fn encode_kinds(counts: Vec<(String, u64)>) -> Vec<schema::OfKind> {
+    let counts = counts.into_iter();
+    counts
+        .map(|(kind, count)| schema::OfKind { kind, count })
+        .collect()
+}
+
+fn decode_kinds(counts: Vec<schema::OfKind>) -> Vec<(String, u64)> {
+    let counts = counts.into_iter();
+    counts.map(|of| (of.kind, of.count)).collect()
 }
 
 fn encode_status(status: ProbeStatus) -> schema::ProbeStatus {

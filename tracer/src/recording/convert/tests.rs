@@ -311,9 +311,9 @@ fn samples_and_states_of_unknown_kinds_are_skipped_and_counted() {
 #[test]
 fn descriptions_of_unknown_kinds_are_skipped_and_counted() {
     assert_eq!(
-        decode(Channel::Meta, &[0x7a, 1, b'x']),
+        decode(Channel::Meta, &[0x9a, 6, 1, b'x']),
         (vec![], unknown(1)),
-        "field 15"
+        "field 99"
     );
     assert_eq!(decode(Channel::Meta, &[]), (vec![], unknown(1)));
     let probe = Record::Meta(Meta::Probe(ProbeMeta::default()));

@@ -60,6 +60,10 @@ impl Columns {
         columns.polls_first.push(sample.polls_first.0);
         columns.polls_last.push(sample.polls_last.0);
         columns.works_on.push(sample.works_on.0);
+        columns.callbacks_first.push(sample.callbacks_first.0);
+        columns.callbacks_on.push(sample.callbacks_on.0);
+        columns.promises_first.push(sample.promises_first.0);
+        columns.promises_on.push(sample.promises_on.0);
         columns.polls_on.push(sample.polls_on.0);
         columns.wakes_on.push(sample.wakes_on.0);
     }
@@ -151,6 +155,10 @@ pub(super) struct ProbesRows<'a> {
     polls_first: Later<'a, u64>,
     polls_last: Later<'a, u64>,
     works_on: Later<'a, u64>,
+    callbacks_first: Later<'a, u64>,
+    callbacks_on: Later<'a, u64>,
+    promises_first: Later<'a, u64>,
+    promises_on: Later<'a, u64>,
     polls_on: Later<'a, u64>,
     wakes_on: Later<'a, u64>,
 }
@@ -165,6 +173,10 @@ impl<'a> ProbesRows<'a> {
             polls_first: Later::new(&columns.polls_first),
             polls_last: Later::new(&columns.polls_last),
             works_on: Later::new(&columns.works_on),
+            callbacks_first: Later::new(&columns.callbacks_first),
+            callbacks_on: Later::new(&columns.callbacks_on),
+            promises_first: Later::new(&columns.promises_first),
+            promises_on: Later::new(&columns.promises_on),
             polls_on: Later::new(&columns.polls_on),
             wakes_on: Later::new(&columns.wakes_on),
         }
@@ -179,6 +191,10 @@ impl<'a> ProbesRows<'a> {
             polls_first: Nanos(self.polls_first.next()?),
             polls_last: Nanos(self.polls_last.next()?),
             works_on: Nanos(self.works_on.next()?),
+            callbacks_first: Nanos(self.callbacks_first.next()?),
+            callbacks_on: Nanos(self.callbacks_on.next()?),
+            promises_first: Nanos(self.promises_first.next()?),
+            promises_on: Nanos(self.promises_on.next()?),
             polls_on: Nanos(self.polls_on.next()?),
             wakes_on: Nanos(self.wakes_on.next()?),
         })
