@@ -286,7 +286,7 @@ impl Diagnosis {
                     Attach::Functions { .. } | Attach::PartOfRuntime(_)
                         if met.status == ProbeStatus::Off =>
                     {
-                        let runtime = if matches!(probe.group, Group::Gc | Group::Pool) {
+                        let runtime = if probe.group.is_of_node() {
                             "Node.js"
                         } else {
                             "tokio tasks"

@@ -139,7 +139,7 @@ impl Profile {
         match self {
             Self::Light => Group::LIGHT.to_vec(),
             Self::Default => Group::DEFAULT.to_vec(),
-            Self::Full => Group::ALL.to_vec(),
+            Self::Full => Group::FULL.to_vec(),
         }
     }
 }

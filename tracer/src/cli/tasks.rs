@@ -1,4 +1,4 @@
-//! `tracer tasks`: one look at every live task of a process, without probes.
+//! `tracer tasks`: one look at every live task of a process, or at its async functions, without probes.
 
 use std::io::BufWriter;
 
@@ -16,11 +16,13 @@ use crate::{
 Examples:
   tracer tasks 4182                    the live tasks by type, with what they are doing
   tracer tasks -n api-server --tree    where each idle task waits, down to the lock, socket or timer
+  tracer tasks -n server.js            the async functions of Node.js that wait, and the JavaScript stack
   tracer tasks 4182 --tree --json | jq '.tasks[] | select(.type == \"pay\")'
 
 Reads the memory of the process and loads no probe, so it needs the right to trace the process (the same user, or
-cap_sys_ptrace) and nothing else. Works on a process that hangs or is stopped. --tree takes a program with debug
-information: `debug = \"full\"` in its Cargo profile.")]
+cap_sys_ptrace) and nothing else. Works on a process that hangs or is stopped. Where a thread of Node.js runs is taken
+from one sample, which takes cap_perfmon, or kernel.perf_event_paranoid of 2 at most. --tree takes a program of tokio's
+with debug information: `debug = \"full\"` in its Cargo profile.")]
 pub(super) struct Arguments {
     /// A process, by its number or name
     #[arg(value_name = "TARGET", conflicts_with = "target")]

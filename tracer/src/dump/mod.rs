@@ -26,16 +26,20 @@ use crate::{
     },
 };
 
+mod awaits;
 mod cycle;
 mod forest;
+pub mod javascript;
 mod thread;
 pub(crate) mod tree;
 mod waits;
 pub(crate) mod words;
 
+pub use awaits::{AwaitReader, Awaiting};
 pub use cycle::{Cycle, Link};
 use forest::Sources;
 pub use forest::{Forest, Holder, TreeOf};
+pub use javascript::JavaScript;
 pub use waits::Waits;
 
 /// A look takes no longer than this; what is left then is left out, which is said.
@@ -68,8 +72,10 @@ pub struct Dump {
     pub files: u32,
     /// The tokio that was recognised in them.
     pub runtimes: Vec<Runtime>,
-    /// Node.js, when it is that: it has no tasks.
+    /// Node.js, when it is that.
     pub node: Option<Runtime>,
+    /// What JavaScript does in it.
+    pub javascript: Option<JavaScript>,
     /// The task types of all runtimes.
     pub types: Vec<Type>,
     /// The live tasks, by id.
@@ -189,6 +195,10 @@ pub fn look(pid: Pid, with_trees: bool, cache: &Cache) -> Result<Dump, DumpError
         .iter()
         .map(|mapped| (&mapped.holds, mapped.bias))
         .collect();
+    // First, as what a thread is in changes sooner than anything else.
+    let javascript = node
+        .as_ref()
+        .map(|node| javascript::look(pid, node, &memory));
     let at = sys::monotonic();
     let mut scan = Scan::of(pid, &files);
     let is_whole = scan.advance(&memory, LONGEST);
@@ -204,6 +214,7 @@ pub fn look(pid: Pid, with_trees: bool, cache: &Cache) -> Result<Dump, DumpError
         files: looked_at,
         runtimes: mapped.iter().map(|mapped| described(mapped)).collect(),
         node: node.map(described_node),
+        javascript,
         types,
         tasks: tasks(&found.tasks, &first),
         forest: None,

@@ -59,6 +59,7 @@ impl Waits {
             is_stopped: false,
             files: 0,
             node: None,
+            javascript: None,
             runtimes: mapped
                 .iter()
                 .map(|mapped| super::described(mapped))

@@ -36,6 +36,7 @@ fn written(shape: Node, waits: Vec<Vec<(usize, Resource)>>, detail: Detail) -> S
         is_stopped: false,
         files: 1,
         node: None,
+        javascript: None,
         runtimes: Vec::new(),
         types: Vec::new(),
         tasks: Vec::new(),

@@ -1,6 +1,7 @@
 //! Dumps for scripts: every task, and with trees each one's own. Fields are added, never renamed; what is not known is
 //! `null`, with its reason in `not_measured` or beside it.
 
+mod javascript;
 mod node;
 
 use std::io;
@@ -15,6 +16,7 @@ use crate::{
     },
     runtime::tokio::Kind as Spawned,
 };
+use javascript::JavaScriptOf;
 use node::{NodeOf, Waits, node, waits};
 
 #[derive(Serialize)]
@@ -48,6 +50,8 @@ struct Target<'a> {
     runtimes: Vec<RuntimeOf<'a>>,
     quality: Quality,
     deadlocks: Option<Vec<Vec<LinkOf<'a>>>>,
+    /// Of Node.js.
+    javascript: Option<JavaScriptOf<'a>>,
 }
 
 #[derive(Serialize)]
@@ -169,6 +173,7 @@ fn target<'a>(words: &Words<'a>) -> Target<'a> {
             let cycles = forest.cycles.iter();
             cycles.map(|cycle| deadlock(words, cycle)).collect()
         }),
+        javascript: dump.javascript.as_ref().map(javascript::of),
     }
 }
 

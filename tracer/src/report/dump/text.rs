@@ -13,6 +13,10 @@ use crate::{
     runtime::tokio::Kind,
 };
 
+mod javascript;
+
+pub(super) use javascript::via;
+
 /// Lists of tasks that are named.
 const MOST_LISTS: usize = 8;
 
@@ -29,14 +33,15 @@ pub(super) fn text(dump: &Dump, detail: Detail) -> String {
         human::sanitise(&dump.process.comm),
         dump.process.pid.0
     );
-    if let Some(node) = dump.node.as_ref().filter(|_| dump.runtimes.is_empty()) {
-        let version = node.version.as_deref().unwrap_or("of unknown version");
-        line!(
-            out,
-            "{name}: it is Node.js {}, which has no tasks",
-            human::sanitise(version)
-        );
-        return out;
+    let stopped = if dump.is_stopped { ", stopped" } else { "" };
+    let node = dump.node.as_ref().zip(dump.javascript.as_ref());
+    if let Some((node, js)) = node {
+        line!(out, "{name}{stopped}");
+        javascript::write(&mut out, dump, node, js, detail);
+        if dump.runtimes.is_empty() {
+            return out;
+        }
+        line!(out);
     }
     if dump.runtimes.is_empty() {
         line!(
@@ -46,8 +51,9 @@ pub(super) fn text(dump: &Dump, detail: Detail) -> String {
         );
         return out;
     }
-    let stopped = if dump.is_stopped { ", stopped" } else { "" };
-    line!(out, "{name}{stopped}");
+    if node.is_none() {
+        line!(out, "{name}{stopped}");
+    }
     let words = Words::new(dump);
     head(&mut out, dump);
     deadlocks(&mut out, &words);
