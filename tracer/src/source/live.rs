@@ -12,9 +12,11 @@ mod javascript;
 mod node;
 mod observer;
 mod points;
+mod resources;
 mod stacks;
 mod tasks;
 mod watch;
+mod watches;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,6 +39,7 @@ use self::{
 pub use self::{
     governor::ORDER as SHED_ORDER,
     javascript::JsSample,
+    node::points as points_of_node,
     observer::{Answer, Observer, Question},
     points::points,
     stacks::Unnamed,
@@ -376,6 +379,7 @@ impl Live {
             | Event::Unmapped(_)
             | Event::LongPoll(_)
             | Event::LongIteration(_)
+            | Event::LongCallback(_)
             | Event::Call(_) => {}
         }
         event
@@ -451,7 +455,7 @@ impl Live {
                 }
                 return;
             }
-            answer @ (Answer::Found(..) | Answer::Looked(..)) => answer,
+            answer @ (Answer::Found(..) | Answer::Looked(..) | Answer::Counted(..)) => answer,
         };
         self.tasks.answered(&mut self.kernel, answer, out);
         let torn = std::mem::take(&mut self.tasks.torn);
@@ -503,6 +507,7 @@ impl Live {
             | Event::Unmapped(_)
             | Event::LongPoll(_)
             | Event::LongIteration(_)
+            | Event::LongCallback(_)
             | Event::Call(_) => {}
         }
     }
@@ -563,11 +568,11 @@ impl Live {
             && let Some(governor) = &mut self.governor
         {
             // What watching tasks leaves of its part is for the others.
-            let for_tasks = self.tasks.watch.spent_share.min(limit * FOR_TASKS);
+            let for_tasks = self.tasks.watch.spent_share().min(limit * FOR_TASKS);
             governor.set_limit(limit - for_tasks);
         }
         [self.activity.polls, self.activity.wakes] = self.tasks.watch.seen();
-        self.activity.at_functions = self.tasks.watch.cost;
+        self.activity.at_functions = self.tasks.watch.cost();
         if let Some(mut cost) = self.cost.tick(&self.kernel, now, self.activity) {
             self.tasks.watch.tell(&mut cost);
             out.push(Record::Sample(Sample::Probes(cost)));
@@ -592,11 +597,11 @@ impl Live {
     }
 
     fn sample_tables(&mut self, out: &mut Vec<Record>) {
-        let (holdings, classes) = (&mut self.holdings, &mut self.tasks.classes);
+        let (holdings, names) = (&mut self.holdings, &mut self.tasks.node_names);
         for table in self.kernel.tables() {
             table.changed(&mut |sample| {
                 holdings.counted(&sample);
-                classes.counted(&sample, out);
+                names.counted(&sample, out);
                 out.push(Record::Sample(Sample::Counter(sample)));
             });
         }

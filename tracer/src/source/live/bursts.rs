@@ -17,6 +17,16 @@ pub(super) const WORK: f64 = 3_800.0;
 pub(super) const UNWATCHED_POLL: f64 = 1_500.0;
 pub(super) const UNWATCHED_WAKE: f64 = 850.0;
 pub(super) const UNWATCHED_WORK: f64 = 2_350.0;
+/// What a callback of Node costs the target where it is watched: at its scope's opening, its closing and the return from
+/// there, and for most of them where its resource is told.
+pub(super) const CALLBACK: f64 = 5_000.0;
+pub(super) const UNWATCHED_CALLBACK: f64 = 3_400.0;
+/// What a run of V8's microtasks costs: entry and return.
+pub(super) const MICROTASKS: f64 = 2_600.0;
+pub(super) const UNWATCHED_MICROTASKS: f64 = 1_500.0;
+/// What a thing that happens to a promise costs.
+pub(super) const PROMISE: f64 = 1_200.0;
+pub(super) const UNWATCHED_PROMISE: f64 = 850.0;
 /// What a single-stepped instruction costs more than one that the kernel emulates.
 pub(super) const STEPPED: f64 = 11_000.0;
 
@@ -84,6 +94,13 @@ impl Bursts {
             credit: 0.0,
             price: None,
             around: 0.0,
+        }
+    }
+
+    /// Changes the limit, where there is one.
+    pub(super) fn set_limit(&mut self, limit: f64) {
+        if let Some(own) = &mut self.limit {
+            *own = limit;
         }
     }
 

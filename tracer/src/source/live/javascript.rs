@@ -11,12 +11,12 @@ use tracer_common::{
     stack::{JsFrame, JsLayout, JsTop},
 };
 
-use super::{Tail, stacks::GIVEN};
+use super::Tail;
 use crate::{
     record::{FrameMeta, Meta, Record, SymbolMeta},
     runtime::{
         memory::ProcessMemory,
-        node::v8::{self, Named, Unknown, V8},
+        node::v8::{self, Named, V8, stack},
     },
     target::sys,
 };
@@ -119,7 +119,7 @@ impl JavaScript {
             return None;
         }
         self.last += 1;
-        let address = GIVEN | self.last;
+        let address = SymbolMeta::GIVEN | self.last;
         self.given.insert(key, address);
         let frame = |place: &v8::Place| FrameMeta {
             function: place.function.to_string(),
@@ -174,48 +174,14 @@ impl Js {
         self.v8.layout().for_kernel()
     }
 
-    /// What was found for each frame of a sample; counts those for which nothing was found. Frames of what runs one
-    /// bytecode are left out: it is their caller that runs.
+    /// What was found for each frame of a sample; counts those for which nothing was found.
     pub(super) fn name(&mut self, sample: &mut JsSample, unknown: &mut u64) -> Vec<Option<Named>> {
         let now = sys::monotonic();
         if now.since(self.looked).is_some_and(|since| since > MAPPED) {
             self.v8.set_texts(self.found.texts(sample.header.pid));
             self.looked = now;
         }
-        let mut names: Vec<Option<Named>> = Vec::with_capacity(sample.frames.len());
-        let mut kept = Vec::with_capacity(sample.frames.len());
-        let mut inner = None;
-        for (depth, &(address, frame)) in sample.frames.iter().enumerate() {
-            let handler = inner.take();
-            if !frame.is_js() {
-                names.push(None);
-                kept.push((address, frame));
-                let place = address.saturating_sub(u64::from(depth > 0));
-                inner = self.v8.runs_bytecode(place).then_some(address);
-                continue;
-            }
-            // What an interpreted frame is at while its handler runs is in the handler's registers.
-            let (at, top) = match (depth, handler) {
-                (0, _) => (address, Some(&sample.top)),
-                (1, Some(handler)) => (handler, Some(&sample.top)),
-                _ => (address, None),
-            };
-            let named = match self.v8.name(&self.memory, &frame, at, top) {
-                Ok(named) => Some(named),
-                Err(Unknown::Builtin | Unknown::Native) => None,
-                Err(Unknown::NoFunction | Unknown::NoScript | Unknown::TooMuch) => {
-                    *unknown += 1;
-                    None
-                }
-            };
-            if named.is_some() && handler.is_some() {
-                names.pop();
-                kept.pop();
-            }
-            names.push(named);
-            kept.push((address, frame));
-        }
-        sample.frames = kept;
-        names
+        let frames = &mut sample.frames;
+        stack::name(&mut self.v8, &self.memory, frames, &sample.top, unknown)
     }
 }

@@ -4,15 +4,18 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tracer_common::{Nanos, Pid, stack::JsLayout};
 
-use super::javascript::{Js, JsSample};
+use super::{
+    javascript::{Js, JsSample},
+    resources::Count,
+};
 use crate::{
-    dump::Waits,
+    dump::{AwaitReader, Waits},
     record::WaitsMeta,
     runtime::{
         self, Mapped,
         cache::Cache,
         memory::ProcessMemory,
-        node::{Node, v8::Named},
+        node::{Node, Unknown, in_flight::Reader, v8::Named},
         tokio::live,
     },
     target::sys,
@@ -27,6 +30,8 @@ pub enum Question {
     FindJs(Pid),
     /// What tasks are there.
     Look(Pid),
+    /// What Node has in flight.
+    Count(Pid),
     /// Nothing more about this process.
     Forget(Pid),
     /// Which JavaScript functions the frames of these samples are of.
@@ -43,7 +48,10 @@ impl Question {
     /// It is about tasks, or about all.
     #[must_use]
     pub fn is_about_tasks(&self) -> bool {
-        matches!(self, Self::Find(_) | Self::Look(_) | Self::Forget(_))
+        matches!(
+            self,
+            Self::Find(_) | Self::Look(_) | Self::Count(_) | Self::Forget(_)
+        )
     }
 }
 
@@ -56,6 +64,8 @@ pub enum Answer {
     FoundJs(Pid, Option<JsLayout>),
     /// What tasks are there.
     Looked(Pid, Look),
+    /// What Node has in flight.
+    Counted(Pid, Count),
     /// The samples, with what was found for each frame, and for how many nothing was found that should have been.
     Named(Vec<(JsSample, Vec<Option<Named>>)>, u64),
 }
@@ -67,6 +77,8 @@ pub struct Found {
     pub tokio: Vec<Arc<Mapped>>,
     /// Node.js, when it is that.
     pub node: Option<Node>,
+    /// What Node has in flight can be asked for.
+    pub counts: bool,
     /// Files that were looked at.
     pub files: u32,
     /// What could not be read.
@@ -119,6 +131,10 @@ const PATIENCE: u64 = 100;
 pub struct Observer {
     cache: Cache,
     processes: BTreeMap<Pid, Process>,
+    /// Those that run Node.
+    nodes: BTreeMap<Pid, Reader>,
+    /// `None` where there is no V8 whose layout is known.
+    awaits: BTreeMap<Pid, Option<AwaitReader>>,
     js: BTreeMap<Pid, Js>,
 }
 
@@ -137,6 +153,8 @@ impl Observer {
         Self {
             cache,
             processes: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            awaits: BTreeMap::new(),
             js: BTreeMap::new(),
         }
     }
@@ -166,6 +184,14 @@ impl Observer {
                     files,
                     ..Found::default()
                 };
+                match found.node.as_ref().and_then(Reader::of) {
+                    Some(reader) => {
+                        self.awaits.remove(&pid);
+                        found.counts = true;
+                        self.nodes.insert(pid, reader);
+                    }
+                    None => drop(self.nodes.remove(&pid)),
+                }
                 if !found.tokio.is_empty() {
                     let process = Process {
                         mapped: found.tokio.clone(),
@@ -193,6 +219,18 @@ impl Observer {
                 process.wait(pid, &mut look, &tasks);
                 Some(Answer::Looked(pid, look))
             }
+            Question::Count(pid) => {
+                let reader = self.nodes.get_mut(&pid)?;
+                // Not with the first answer, which is not to wait for it.
+                let awaits = match self.awaits.get_mut(&pid) {
+                    Some(awaits) => awaits.as_mut(),
+                    None => {
+                        self.awaits.insert(pid, AwaitReader::of(pid));
+                        None
+                    }
+                };
+                Some(Answer::Counted(pid, count(pid, reader, awaits)))
+            }
             Question::Name(samples) => {
                 let mut unnamed = 0;
                 let named = samples.into_iter().map(|mut sample| {
@@ -205,10 +243,36 @@ impl Observer {
             }
             Question::Forget(pid) => {
                 self.processes.remove(&pid);
+                self.nodes.remove(&pid);
+                self.awaits.remove(&pid);
                 self.js.remove(&pid);
                 None
             }
         }
+    }
+}
+
+fn count(pid: Pid, reader: &mut Reader, awaits: Option<&mut AwaitReader>) -> Count {
+    let at = sys::monotonic();
+    // Gone, or not to be read.
+    let memory = ProcessMemory::of(pid).ok();
+    let found = memory.as_ref().ok_or(Unknown::NotStarted);
+    let found = found.and_then(|memory| reader.read(memory));
+    let took = sys::monotonic().since(at).unwrap_or_default();
+    log::debug!(
+        "process {}: what is in flight took {:?}: {found:?}",
+        pid.0,
+        Duration::from_nanos(took.0)
+    );
+    let awaiting = memory
+        .as_ref()
+        .zip(awaits)
+        .and_then(|(memory, awaits)| awaits.read(pid, memory));
+    Count {
+        at,
+        took,
+        found,
+        awaiting,
     }
 }
 

@@ -31,6 +31,8 @@ pub(super) fn runtime(pid: Pid, found: &Found) -> RuntimeMeta {
         meta.version = node.version.clone().unwrap_or_default();
         meta.module = module(node);
         meta.notes.extend(node.notes.iter().cloned());
+        meta.notes
+            .extend(super::node::no_promises(pid, node).map(str::to_owned));
         let also = found.tokio.iter().map(|mapped| {
             let version = mapped.holds.version.as_deref();
             let version = version.unwrap_or("of unknown version");

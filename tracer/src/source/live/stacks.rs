@@ -4,16 +4,12 @@ use std::collections::{HashMap, HashSet};
 
 use tracer_common::{Pid, StackId};
 
-use crate::record::{Meta, Record, StackMeta};
+use crate::record::{Meta, Record, StackMeta, SymbolMeta};
 
 /// Different stacks that get a number; later ones are shown without.
 const STACKS: usize = 16_384;
 /// Different addresses that are looked up; later ones are shown as numbers.
 const ADDRESSES: usize = 131_072;
-
-/// Addresses from here on are of no process: they stand for places in code that has none of its own, and are named by
-/// whoever gave them. The kernel's are its own, and of no process either.
-pub(super) const GIVEN: u64 = 1 << 63;
 
 /// An address that waits for its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,7 +58,7 @@ impl Stacks {
             frames: frames.to_vec(),
         })));
         for (depth, &address) in frames.iter().enumerate() {
-            let is_given = pid != Pid(0) && address >= GIVEN;
+            let is_given = pid != Pid(0) && address >= SymbolMeta::GIVEN;
             if !is_given && self.asked.len() < ADDRESSES && self.asked.insert((pid, address)) {
                 self.unnamed.push(Unnamed {
                     pid,

@@ -11,10 +11,11 @@ use tracer_common::{
 };
 
 use super::{
-    node::{self, Classes},
+    node::{self, Names},
     observer::{Answer, Found, Look, Question},
     points::{points, runtime, task_type},
-    watch::Watch,
+    resources::Resources,
+    watches::Watches,
 };
 use crate::{
     bpf::Kernel,
@@ -38,8 +39,9 @@ pub(super) struct Tasks {
     /// Processes nobody was asked about yet.
     unasked: BTreeSet<Pid>,
     questions: Vec<Question>,
-    pub(super) watch: Watch,
-    pub(super) classes: Classes,
+    pub(super) watch: Watches,
+    pub(super) node_names: Names,
+    resources: Resources,
     /// Samples that agreed and did not when a place was last given up.
     checked: [u64; 2],
     /// Tasks that changed with each reading.
@@ -99,8 +101,9 @@ impl Tasks {
             processes: BTreeMap::new(),
             unasked: BTreeSet::new(),
             questions: Vec::new(),
-            watch: Watch::new(limit, interval),
-            classes: Classes::default(),
+            watch: Watches::new(limit, interval),
+            node_names: Names::default(),
+            resources: Resources::default(),
             checked: [0; 2],
             torn: 0,
         }
@@ -109,7 +112,8 @@ impl Tasks {
     /// A process came, or runs another program now.
     pub(super) fn begin(&mut self, kernel: &mut Kernel, pid: Pid) {
         kernel.remove_functions(pid);
-        self.classes.forget(pid);
+        self.node_names.forget(pid);
+        self.resources.forget(pid);
         kernel.watch_loops(pid, true);
         self.processes.insert(pid, Process::default());
         self.unasked.insert(pid);
@@ -134,7 +138,8 @@ impl Tasks {
         self.unasked.remove(&pid);
         if self.processes.remove(&pid).is_some() {
             kernel.remove_functions(pid);
-            self.classes.forget(pid);
+            self.node_names.forget(pid);
+            self.resources.forget(pid);
             self.questions.push(Question::Forget(pid));
         }
     }
@@ -153,6 +158,7 @@ impl Tasks {
                     self.wait(pid, waits, out);
                 }
             }
+            Answer::Counted(pid, count) => self.torn += self.resources.counted(pid, count, out),
             // Nothing about tasks.
             Answer::FoundJs(..) | Answer::Named(..) => {}
         }
@@ -185,7 +191,10 @@ impl Tasks {
             process.has_tasks = true;
         }
         if let Some(node) = &found.node {
-            if let Some(image) = self.classes.add(pid, node) {
+            if found.counts {
+                self.questions.push(self.resources.begin(pid));
+            }
+            if let Some(image) = self.node_names.add(pid, node) {
                 kernel.place_image(pid, image);
             }
             self.watch.steps_queued_work |= node::steps_queued_work(node);
@@ -384,6 +393,7 @@ impl Tasks {
         out: &mut Vec<Record>,
     ) {
         self.ask();
+        self.questions.extend(self.resources.due(now));
         for (&pid, process) in &mut self.processes {
             if process.has_tasks && !process.is_asked && process.next_look <= now {
                 process.is_asked = true;
@@ -391,7 +401,7 @@ impl Tasks {
             }
         }
         self.check_places(kernel, out);
-        self.watch.tick(kernel, now, length, on_cpu, out);
+        self.watch.tick(kernel, now, (length, on_cpu), out);
     }
 
     /// Where a thread keeps the id of its task is read off the program's code. Whether that is right shows in samples

@@ -18,6 +18,8 @@ const SETTLE: Nanos = Nanos(5_000_000);
 
 /// The probes at functions of the targets' runtimes, and when they count.
 pub(super) struct Watch {
+    /// What is watched: all of it at the same time.
+    groups: &'static [Group],
     bursts: Bursts,
     /// When they first counted.
     first_on: Option<Nanos>,
@@ -73,8 +75,9 @@ impl On {
 }
 
 impl Watch {
-    pub(super) fn new(limit: Option<f64>, interval: Nanos) -> Self {
+    pub(super) fn new(groups: &'static [Group], limit: Option<f64>, interval: Nanos) -> Self {
         Self {
+            groups,
             bursts: Bursts::new(limit),
             first_on: None,
             on: BTreeMap::new(),
@@ -108,10 +111,9 @@ impl Watch {
     pub(super) fn attach(&mut self, kernel: &mut Kernel, out: &mut Vec<Record>) {
         let mut is_new = false;
         let was_there = self.first_on.is_some();
-        for &group in Group::AT_FUNCTIONS {
+        for &group in self.groups {
             // Between bursts: the next one is of this process too.
-            let is_governed = Group::GOVERNED.contains(&group);
-            if was_there && is_governed && kernel.heeds_since(group).is_none() {
+            if was_there && kernel.heeds_since(group).is_none() {
                 continue;
             }
             let metas = kernel.attach_functions(group);
@@ -119,7 +121,7 @@ impl Watch {
             let is_attached = statuses.any(|status| status == ProbeStatus::Attached);
             let metas = metas.into_iter().map(Meta::Probe);
             out.extend(metas.map(Record::Meta));
-            if is_attached && is_governed {
+            if is_attached {
                 let since = kernel.heeds_since(group).unwrap_or_else(sys::monotonic);
                 self.first_on.get_or_insert(since);
                 self.on.entry(group).or_default().switch(true, since);
@@ -134,6 +136,11 @@ impl Watch {
             Plan::Burst(length) => self.until = Some(sys::monotonic().plus(length)),
             plan @ (Plan::On | Plan::Off) => self.follow(kernel, plan),
         }
+    }
+
+    /// Changes the share of the targets' CPU time that may be spent, where there is a limit.
+    pub(super) fn set_limit(&mut self, limit: f64) {
+        self.bursts.set_limit(limit);
     }
 
     /// Decides for how long polls are watched until the next tick.
@@ -181,7 +188,7 @@ impl Watch {
         }
         self.told = share;
         for probe in kernel.probes() {
-            let mut groups = Group::GOVERNED.iter();
+            let mut groups = self.groups.iter();
             if groups.any(|group| group.name() == probe.group)
                 && probe.status == ProbeStatus::Attached
             {
@@ -223,7 +230,7 @@ impl Watch {
     }
 
     fn watch(&mut self, kernel: &mut Kernel, on: bool) {
-        for &group in Group::GOVERNED {
+        for &group in self.groups {
             self.switch(kernel, group, on);
         }
     }
@@ -280,17 +287,57 @@ impl Watch {
     }
 
     fn price(&self, now: Seen, before: Seen) -> Spent {
+        let groups = self.groups.iter();
+        let of_groups = groups.map(|&group| self.price_of(group, now, before));
+        of_groups.fold(Spent::default(), |sum, of| Spent {
+            watching: sum.watching + of.watching,
+            around: sum.around + of.around,
+        })
+    }
+
+    fn price_of(&self, group: Group, now: Seen, before: Seen) -> Spent {
         let more = |of: fn(Seen) -> u64| of(now).saturating_sub(of(before)) as f64;
-        let stepped = self.stepped * bursts::STEPPED;
-        let queued = f64::from(u8::from(self.steps_queued_work)) * bursts::STEPPED;
-        Spent {
-            watching: more(|seen| seen.polls) * (bursts::POLL + stepped)
-                + more(|seen| seen.wakes) * bursts::WAKE
-                + more(|seen| seen.works) * bursts::WORK
-                + more(|seen| seen.queued_works) * queued,
-            around: more(|seen| seen.unwatched_polls) * (bursts::UNWATCHED_POLL + stepped)
-                + more(|seen| seen.unwatched_wakes) * bursts::UNWATCHED_WAKE
-                + more(|seen| seen.unwatched_works) * bursts::UNWATCHED_WORK,
+        match group {
+            Group::Task => {
+                let stepped = self.stepped * bursts::STEPPED;
+                Spent {
+                    watching: more(|seen| seen.polls) * (bursts::POLL + stepped),
+                    around: more(|seen| seen.unwatched_polls) * (bursts::UNWATCHED_POLL + stepped),
+                }
+            }
+            Group::Wake => Spent {
+                watching: more(|seen| seen.wakes) * bursts::WAKE,
+                around: more(|seen| seen.unwatched_wakes) * bursts::UNWATCHED_WAKE,
+            },
+            Group::Pool => {
+                let queued = f64::from(u8::from(self.steps_queued_work)) * bursts::STEPPED;
+                Spent {
+                    watching: more(|seen| seen.works) * bursts::WORK
+                        + more(|seen| seen.queued_works) * queued,
+                    around: more(|seen| seen.unwatched_works) * bursts::UNWATCHED_WORK,
+                }
+            }
+            Group::Callback => Spent {
+                watching: more(|seen| seen.callbacks) * bursts::CALLBACK
+                    + more(|seen| seen.microtasks) * bursts::MICROTASKS,
+                around: more(|seen| seen.unwatched_callbacks) * bursts::UNWATCHED_CALLBACK
+                    + more(|seen| seen.unwatched_microtasks) * bursts::UNWATCHED_MICROTASKS,
+            },
+            Group::Promise => Spent {
+                watching: more(|seen| seen.promises) * bursts::PROMISE,
+                around: more(|seen| seen.unwatched_promises) * bursts::UNWATCHED_PROMISE,
+            },
+            Group::Process
+            | Group::Sched
+            | Group::Lock
+            | Group::Stack
+            | Group::Sample
+            | Group::Syscall
+            | Group::Timing
+            | Group::Io
+            | Group::Memory
+            | Group::Gc
+            | Group::Calls => Spent::default(),
         }
     }
 
@@ -306,16 +353,31 @@ impl Watch {
         [self.counted.polls, self.counted.wakes]
     }
 
-    /// Says how long polls and wakes were watched.
+    /// Says how long what is watched was.
     pub(super) fn tell(&self, sample: &mut ProbesSample) {
+        let at = sample.at;
         let on = |group: Group| {
             let on = self.on.get(&group).copied().unwrap_or_default();
-            on.total(sample.at)
+            on.total(at)
         };
-        sample.polls_first = self.first_on.unwrap_or_default();
-        sample.polls_last = self.ended.unwrap_or_default();
-        (sample.polls_on, sample.wakes_on) = (on(Group::Task), on(Group::Wake));
-        sample.works_on = on(Group::Pool);
+        let first = self.first_on.unwrap_or_default();
+        if self.groups.contains(&Group::Task) {
+            sample.polls_first = first;
+            (sample.polls_on, sample.wakes_on) = (on(Group::Task), on(Group::Wake));
+            sample.works_on = on(Group::Pool);
+        }
+        if self.groups.contains(&Group::Callback) {
+            sample.callbacks_first = first;
+            sample.callbacks_on = on(Group::Callback);
+        }
+        if self.groups.contains(&Group::Promise) {
+            sample.promises_first = first;
+            sample.promises_on = on(Group::Promise);
+        }
+        // The first to end is the one of polls: one by one, milliseconds lie in between.
+        if sample.polls_last == Nanos(0) {
+            sample.polls_last = self.ended.unwrap_or_default();
+        }
     }
 }
 
