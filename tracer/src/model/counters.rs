@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 
 use tracer_common::{
     Nanos, Pid, Table,
+    callback::PromiseRow,
     event_loop::LoopRow,
     hist::BUCKETS,
     table::{
-        Collections, ErrorRow, Errors, FileRow, Files, LockRow, Locks, Loops, MemoryCalls,
-        MemoryKey, MemoryRow, Plain, PollRow, PollerRow, Pollers, Polls, TaskTimes, TaskTypes,
-        TaskWakeRow, TaskWakes, Timed, TypeRow, WakeRow, Wakes, WorkPoolRow, WorkPools, Works,
+        Callbacks, Collections, ErrorRow, Errors, FileRow, Files, LockRow, Locks, Loops,
+        MemoryCalls, MemoryKey, MemoryRow, Plain, PollRow, PollerRow, Pollers, Polls, Promises,
+        TaskTimes, TaskTypes, TaskWakeRow, TaskWakes, Timed, TypeRow, WakeRow, Wakes, WorkPoolRow,
+        WorkPools, Works,
     },
 };
 
@@ -50,6 +52,8 @@ impl Folds for Loops {}
 impl Folds for Collections {}
 impl Folds for Works {}
 impl Folds for WorkPools {}
+impl Folds for Callbacks {}
+impl Folds for Promises {}
 
 impl Folds for MemoryCalls {
     /// One row for all processes: 0 is none.
@@ -409,6 +413,16 @@ impl Sum for WorkPoolRow {
     }
 }
 
+impl Sum for PromiseRow {
+    fn add(&mut self, other: &Self) {
+        add_fields!(self, other, count);
+    }
+
+    fn headline(&self) -> [u64; 2] {
+        [self.count, self.count]
+    }
+}
+
 impl Sum for LoopRow {
     fn add(&mut self, other: &Self) {
         add_fields!(self, other, iterations waits events idle asking long ready futex io fault other);
@@ -439,6 +453,8 @@ pub(super) struct Tables {
     pub(super) collections: Counters<Collections>,
     pub(super) works: Counters<Works>,
     pub(super) work_pools: Counters<WorkPools>,
+    pub(super) callbacks: Counters<Callbacks>,
+    pub(super) promises: Counters<Promises>,
 }
 
 impl Tables {
@@ -459,6 +475,8 @@ impl Tables {
             Collections::NUMBER => self.collections.sample(sample),
             Works::NUMBER => self.works.sample(sample),
             WorkPools::NUMBER => self.work_pools.sample(sample),
+            Callbacks::NUMBER => self.callbacks.sample(sample),
+            Promises::NUMBER => self.promises.sample(sample),
             _ => false,
         }
     }
@@ -478,5 +496,7 @@ impl Tables {
         self.collections.close();
         self.works.close();
         self.work_pools.close();
+        self.callbacks.close();
+        self.promises.close();
     }
 }

@@ -31,10 +31,19 @@ impl Level {
         self.now.is_some()
     }
 
+    /// Nothing of it was there for so long.
+    pub(super) fn none_for(time: Nanos) -> Self {
+        Self {
+            time: time.0 as f64,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn view(&self, what: &'static str) -> Option<LevelView> {
         let now = self.now?;
         Some(LevelView {
             what,
+            kind: None,
             now,
             mean: if self.time > 0.0 {
                 self.area / self.time

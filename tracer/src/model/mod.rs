@@ -4,12 +4,15 @@
 //! panic on any sequence of records: what makes no sense is counted in `Quality::inconsistent`. Its memory is
 //! bounded: what ended is folded into its name.
 
+mod callbacks;
 mod counters;
 mod event_loops;
 mod found;
 mod histogram;
+mod javascript;
 mod level;
 mod node;
+mod resources;
 pub mod snapshot;
 mod stacks;
 mod syscalls;
@@ -61,6 +64,8 @@ pub struct Model {
     stacks: stacks::Stacks,
     tasks: tasks::Tasks,
     node: node::Node,
+    callbacks: callbacks::Callbacks,
+    resources: resources::Resources,
     loops: event_loops::Loops,
     files: BTreeMap<(Pid, u32), FileMeta>,
     limits: BTreeMap<Pid, LimitsMeta>,
@@ -140,11 +145,13 @@ impl Model {
             Event::ProcessExit(exit) => {
                 self.stacks.left(header.pid);
                 self.tasks.left(header.pid);
+                self.resources.left(header.pid);
                 self.end_process(header.pid, exit.code);
             }
             Event::Exec(exec) => {
                 self.stacks.left(header.pid);
                 self.tasks.left(header.pid);
+                self.resources.left(header.pid);
                 self.threads.take_over(exec.old_tid, header.tid);
             }
             Event::LongWait(wait) => {
@@ -157,6 +164,7 @@ impl Model {
             Event::CpuSample(sample) => {
                 self.stacks.sampled(sample);
                 self.tasks.sampled(header, sample);
+                self.callbacks.sampled(header.pid, sample);
                 if self.tasks.has_loops(header.pid) != Some(false) {
                     self.loops.sampled(header, sample);
                 }
@@ -167,6 +175,7 @@ impl Model {
                     self.loops.long(header, iteration);
                 }
             }
+            Event::LongCallback(callback) => self.callbacks.long(header, callback),
             Event::Mapped(mapped) => self.stacks.mapped(header.pid, mapped),
             Event::Unmapped(unmapped) => self.stacks.unmapped(header.pid, unmapped),
             // Counted in the kernel too; the single ones are for those who read the recording.
@@ -250,6 +259,7 @@ impl Model {
                 self.probe_time.total = self.probe_time.total.max(sample.target_time.0);
                 self.probe_cost = Some(*sample);
                 self.tasks.probes(sample);
+                self.callbacks.probes(sample);
             }
         }
     }
@@ -295,6 +305,12 @@ impl Model {
             Meta::TaskType(meta) => self.tasks.name(meta),
             Meta::Waits(meta) => self.tasks.waits(meta),
             Meta::WorkType(meta) => self.node.name(meta),
+            Meta::CallbackKind(meta) => self.callbacks.name(meta),
+            // One that ended while it was read has nothing in flight.
+            Meta::InFlight(meta) if self.processes.contains_key(&meta.pid) => {
+                self.resources.read(meta);
+            }
+            Meta::InFlight(_) => {}
             Meta::Stack(meta) => self.stacks.stack(meta),
             Meta::Symbol(meta) => self.stacks.symbol(meta),
             Meta::File(meta) => {
@@ -325,6 +341,8 @@ impl Model {
         let syscalls = self.syscalls.close();
         self.tables.close();
         self.tasks.close(&self.tables, at, length);
+        self.callbacks.close(&self.tables);
+        self.resources.close(length);
         self.close_loops(at, length);
         self.target_cpu.total = self
             .target_cpu
@@ -393,8 +411,10 @@ impl Model {
             cpu: self.cpu_view(),
             tasks: self.tasks_view(),
             node: self.node_view(),
+            callbacks: self.callbacks_view(),
             loops: self.loops_view(),
             in_flight: self.level_views(),
+            resources_unknown: self.resources.unknown(),
             quality: Quality {
                 events: self.events.total,
                 recent_events: self.events.recent,
@@ -417,6 +437,7 @@ impl Model {
                 recent_cpu_ratio: self
                     .probe_cost
                     .and_then(|_| share(self.probe_time.recent, self.target_cpu.recent)),
+                target_probe_time: [self.probe_time.total, self.probe_time.recent].map(Nanos),
                 stacks: self.stacks.taken,
                 shallow_stacks: self.stacks.shallow,
             },

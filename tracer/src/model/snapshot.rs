@@ -2,7 +2,10 @@
 //!
 //! Views and reports read this and nothing else. It formats nothing and holds no percentages: ratios are 0–1.
 
+mod callback;
 mod event_loop;
+mod javascript;
+mod level;
 mod node;
 mod task;
 mod task_type;
@@ -14,7 +17,10 @@ use tracer_common::{
     table::{LockKind, MemoryCall},
 };
 
+pub use callback::*;
 pub use event_loop::*;
+pub use javascript::*;
+pub use level::*;
 pub use node::*;
 pub use task::*;
 pub use task_type::*;
@@ -62,8 +68,12 @@ pub struct Snapshot {
     pub loops: LoopsView,
     /// Garbage collections and the thread pool of Node.
     pub node: NodeView,
+    /// Callbacks of Node and promises.
+    pub callbacks: CallbacksView,
     /// What is started and not finished.
     pub in_flight: Vec<LevelView>,
+    /// Why requests and handles of Node are not among that; `None` when they are.
+    pub resources_unknown: Option<String>,
     /// How far the numbers can be trusted, and what they cost.
     pub quality: Quality,
     /// The last windows, oldest first, at most [`HISTORY`] of them.
@@ -409,6 +419,8 @@ pub struct CpuView {
     pub period: Nanos,
     /// By user stack, most first; at most [`LISTED`].
     pub by_stack: Vec<CpuStackView>,
+    /// Functions of JavaScript, by the samples in themselves; at most [`LISTED`].
+    pub javascript: Vec<JsFunctionView>,
     /// True when a target uses io_uring: its operations are no system calls.
     pub io_uring: bool,
 }
@@ -422,19 +434,6 @@ pub struct CpuStackView {
     pub kernel_stack: StackView,
     /// How many.
     pub samples: u64,
-}
-
-/// How many of something were started and not finished.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct LevelView {
-    /// Of what.
-    pub what: &'static str,
-    /// At this tick.
-    pub now: u64,
-    /// Mean over the ticks so far, weighted by time.
-    pub mean: f64,
-    /// The most at a tick.
-    pub max: u64,
 }
 
 /// How far the numbers can be trusted, and what they cost.
@@ -464,6 +463,8 @@ pub struct Quality {
     pub target_cpu_ratio: Option<f64>,
     /// The same within the last window.
     pub recent_cpu_ratio: Option<f64>,
+    /// The time the targets paid since attach, and within the last window.
+    pub target_probe_time: [Nanos; 2],
     /// Stacks taken of user code.
     pub stacks: u64,
     /// Those that ended after two frames or less: code without frame pointers.

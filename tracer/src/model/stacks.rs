@@ -217,6 +217,13 @@ impl Stacks {
         })
     }
 
+    /// User stacks in which running threads were met, and how often.
+    pub(super) fn user_stacks(&self) -> impl Iterator<Item = (StackId, u64)> {
+        self.samples
+            .iter()
+            .map(|(&(stack, _), &count)| (stack, count))
+    }
+
     pub(super) fn cpu_views(&self) -> Vec<CpuStackView> {
         let mut all: Vec<_> = self.samples.iter().collect();
         all.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));

@@ -1,7 +1,9 @@
 //! Timelines through the model: what it must say of a story whose numbers can be worked out by hand.
 
+mod callbacks;
 mod event_loops;
 mod memory;
+mod resources;
 mod stacks;
 mod tables;
 mod tasks;

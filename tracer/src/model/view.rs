@@ -248,6 +248,7 @@ impl Model {
             samples: self.stacks.sample_count,
             period: self.stacks.sample_period,
             by_stack: self.stacks.cpu_views(),
+            javascript: self.stacks.js_functions(),
             io_uring: limits().any(|limits| limits.io_uring != 0),
         }
     }
@@ -259,6 +260,7 @@ impl Model {
         }
         levels.extend(self.tasks.level.view("tasks"));
         levels.extend(self.tasks.pool_level.view("pool"));
+        levels.extend(self.resources.views());
         levels
     }
 

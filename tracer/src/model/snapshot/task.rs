@@ -95,6 +95,12 @@ impl TasksView {
         !self.runtimes.is_empty() && self.runtimes.iter().all(is_node)
     }
 
+    /// True when a process runs Node.
+    #[must_use]
+    pub fn has_node(&self) -> bool {
+        self.runtimes.iter().any(is_node)
+    }
+
     /// Files that were looked at for a runtime, in all processes but those where one without tasks was found.
     #[must_use]
     pub fn files_checked(&self) -> u64 {

@@ -105,6 +105,7 @@ fn the_mean_of_a_level_is_weighted_by_time() {
     ]);
     let want = LevelView {
         what: "sockets",
+        kind: None,
         now: 4,
         mean: (10.0 * 1.0 + 40.0 * 0.5 + 4.0 * 1.5) / 3.0,
         max: 40,
@@ -118,7 +119,7 @@ fn nothing_is_in_flight_when_nobody_is_left() {
     all.extend([holding(1, Some(10), None), tick(1)]);
     all.extend(story("1s exit p1 0").into_iter().skip(1));
     all.push(tick(2));
-    let level = fold(all).in_flight[0];
+    let level = &fold(all).in_flight[0];
     assert_eq!((level.now, level.mean, level.max), (0, 5.0, 10));
 }
 
