@@ -9,7 +9,7 @@ mod task;
 use std::borrow::Cow;
 
 pub use crate::symbol::name::short as short_function;
-pub use place::{function, place};
+pub use place::{function, js_function, place};
 pub use task::{not_charged, not_watched, poll_parts, poll_shares, poll_split, source, task_type};
 use tracer_common::{Nanos, State, table::MemoryCall};
 

@@ -24,6 +24,7 @@ macro_rules! times {
     };
 }
 
+mod callback;
 mod event_loop;
 mod node;
 mod tasks;
@@ -50,6 +51,7 @@ pub fn all() -> impl Iterator<Item = &'static Metric> {
         .chain(tasks::METRICS.iter().copied().flatten())
         .chain(event_loop::METRICS.iter().copied().flatten())
         .chain(node::METRICS)
+        .chain(callback::METRICS.iter().copied().flatten())
 }
 
 /// All but those about tasks and event loops, in the order of the report.
@@ -514,4 +516,14 @@ const METRICS: &[Metric] = &[
     row("cpu.samples", "count", "samples of running threads"),
     row("cpu.period_ns", "ns", "CPU time one sample stands for"),
     row("cpu.by_stack[].samples", "count", "samples with this stack"),
+    row(
+        "cpu.javascript[].samples",
+        "count",
+        "samples in this function of JavaScript, and in what it calls that is none",
+    ),
+    row(
+        "cpu.javascript[].total_samples",
+        "count",
+        "samples in it or in anything it calls",
+    ),
 ];

@@ -158,6 +158,16 @@ pub fn place(stack: &[Arc<SymbolMeta>]) -> Option<String> {
         .or_else(|| stack.first().map(|symbol| nameless(symbol)))
 }
 
+/// A function of JavaScript and a line of it: `render (report.js:41)`, `parserOnBody (node:_http_common:87)`.
+#[must_use]
+pub fn js_function(function: &str, script: &str, line: u32) -> String {
+    match (last(script), line) {
+        ("", _) => function.to_owned(),
+        (script, 0) => format!("{function} ({script})"),
+        (script, line) => format!("{function} ({script}:{line})"),
+    }
+}
+
 /// A function, whichever of its lines: `Core::poll (core.rs)`.
 #[must_use]
 pub fn function(frame: &FrameMeta) -> String {
@@ -194,8 +204,11 @@ fn begins_with(name: &str, any: &[&str]) -> bool {
     any.iter().any(|beginning| name.starts_with(beginning))
 }
 
-/// The last part of a path.
+/// The last part of a path. What is in Node itself has no path: `node:internal/fs/promises`.
 fn last(path: &str) -> &str {
+    if path.starts_with("node:") {
+        return path;
+    }
     path.rsplit('/').next().unwrap_or(path)
 }
 

@@ -1,5 +1,6 @@
 //! A snapshot in which everything was measured: what the tests of the reports are about.
 
+mod callback;
 mod event_loop;
 mod node;
 mod tasks;
@@ -13,9 +14,9 @@ use tracer_common::{
 
 use crate::{
     model::{
-        CpuStackView, CpuView, Distribution, FileView, LevelView, Life, LockView, MemoryCallView,
-        MemoryStackView, MemoryView, PartyView, PollView, ProcessView, Quality, Snapshot,
-        StackView, SyscallView, ThreadView, WaitView,
+        CpuStackView, CpuView, Distribution, FileView, JsFunctionView, LevelView, Life, LockView,
+        MemoryCallView, MemoryStackView, MemoryView, PartyView, PollView, ProcessView, Quality,
+        Snapshot, StackView, SyscallView, ThreadView, WaitView,
     },
     record::{FrameMeta, ProbeMeta, ProbeStatus, SessionMeta, SymbolMeta},
 };
@@ -138,8 +139,10 @@ pub(super) fn snapshot() -> Snapshot {
         tasks: tasks::tasks(),
         loops: event_loop::loops(),
         node: node::node(),
+        callbacks: callback::callbacks(),
         in_flight: vec![LevelView {
             what: "sockets",
+            kind: None,
             now: 12,
             mean: 14.25,
             max: 40,
@@ -147,6 +150,7 @@ pub(super) fn snapshot() -> Snapshot {
         .into_iter()
         .chain(tasks::in_flight())
         .collect(),
+        resources_unknown: None,
         quality: Quality {
             events: 12_400,
             lost: vec![(LossReason::RING_FULL, 12)],
@@ -160,6 +164,7 @@ pub(super) fn snapshot() -> Snapshot {
             probe_time: Some(Nanos(61 * MS)),
             probe_runs: Some(204_000),
             target_cpu_ratio: Some(0.0124),
+            target_probe_time: [Nanos(40 * MS), Nanos(4 * MS)],
             stacks: 2_100,
             shallow_stacks: 40,
             ..Quality::default()
@@ -358,6 +363,22 @@ fn cpu() -> CpuView {
             view(&[("app::hash::digest", "/srv/src/hash.rs", 31), main], 50),
             view(&[poll, main], 100),
             view(&[], 30),
+        ],
+        javascript: vec![
+            JsFunctionView {
+                function: "renderReport".into(),
+                script: "/srv/views/report.js".into(),
+                line: 41,
+                own: 171,
+                total: 180,
+            },
+            JsFunctionView {
+                function: "parserOnHeadersComplete".into(),
+                script: "node:_http_common".into(),
+                line: 77,
+                own: 12,
+                total: 200,
+            },
         ],
         io_uring: false,
     }

@@ -1,6 +1,8 @@
 //! What a report does not have, and why: a number that was not measured is absent, with its reason, and never 0.
 
+mod callback;
 mod event_loop;
+mod in_flight;
 mod tasks;
 
 use std::borrow::Cow;
@@ -26,10 +28,8 @@ impl NotMeasured {
 }
 
 /// Parts of the report that this version has no probe for.
-pub(super) const NOT_YET: &[(&str, &str)] = &[
-    ("callbacks", "Node callbacks are not probed in this version"),
-    ("findings", "there are no detectors in this version"),
-];
+pub(super) const NOT_YET: &[(&str, &str)] =
+    &[("findings", "there are no detectors in this version")];
 
 /// Fields that one probe gives, and that are `null` without it.
 const OF_PROBES: &[(&str, &str, &[&str])] = &[
@@ -75,7 +75,12 @@ const OF_PROBES: &[(&str, &str, &[&str])] = &[
     (
         "cpu_sample",
         "the probe group `sample` is off or was refused",
-        &["cpu.samples", "cpu.period_ns", "cpu.by_stack"],
+        &[
+            "cpu.samples",
+            "cpu.period_ns",
+            "cpu.by_stack",
+            "cpu.javascript",
+        ],
     ),
 ];
 
@@ -109,6 +114,8 @@ pub fn not_measured(snapshot: &Snapshot) -> Vec<NotMeasured> {
     }
     missing.extend(tasks::not_measured(snapshot));
     missing.extend(event_loop::not_measured(snapshot));
+    missing.extend(callback::not_measured(snapshot));
+    missing.extend(in_flight::not_measured(snapshot));
     let (quality, memory, cpu) = (&snapshot.quality, &snapshot.memory, &snapshot.cpu);
     let not_counted = "the kernel did not count the runs of programs (it may need CAP_SYS_ADMIN), or no tick has passed";
     let unreadable = "it could not be read, or no tick has passed";

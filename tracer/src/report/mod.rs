@@ -3,6 +3,7 @@
 //! Fields are added, never renamed and never given another meaning. What was not measured is `null`, with its
 //! reason in `quality.not_measured`, and never 0.
 
+mod callback;
 pub mod dump;
 mod event_loop;
 #[cfg(test)]
@@ -40,7 +41,8 @@ pub struct Report {
     threads: Vec<Thread>,
     #[serde(flatten)]
     tasks: task::Tasks,
-    callbacks: Option<()>,
+    #[serde(flatten)]
+    callbacks: callback::Callbacks,
     #[serde(rename = "loop")]
     event_loop: Option<event_loop::Loops>,
     in_flight: Option<Vec<part::InFlight>>,
@@ -99,6 +101,7 @@ struct Quality {
     overhead: Overhead,
     stacks: Stacks,
     tasks: task::Quality,
+    callbacks: callback::Quality,
     not_measured: Vec<NotMeasured>,
 }
 
@@ -254,6 +257,7 @@ impl Report {
                     shallow: quality.shallow_stacks,
                 },
                 tasks: (&snapshot.tasks).into(),
+                callbacks: (&snapshot.callbacks).into(),
                 not_measured: not_measured(snapshot),
             },
             threads: snapshot
@@ -262,7 +266,7 @@ impl Report {
                 .map(|view| thread(view, snapshot))
                 .collect(),
             tasks: task::Tasks::new(snapshot, on("cpu_sample")),
-            callbacks: None,
+            callbacks: callback::Callbacks::new(snapshot),
             event_loop: event_loop::Loops::new(snapshot),
             in_flight: (!snapshot.in_flight.is_empty())
                 .then(|| snapshot.in_flight.iter().map(Into::into).collect()),

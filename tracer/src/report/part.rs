@@ -7,8 +7,8 @@ use super::Time;
 use crate::{
     human,
     model::{
-        CpuView, FileView, LevelView, LockView, MemoryView, PartyView, PollView, StackView,
-        WaitView,
+        CpuView, FileView, JsFunctionView, LevelView, LockView, MemoryView, PartyView, PollView,
+        StackView, WaitView,
     },
 };
 
@@ -209,6 +209,9 @@ impl From<&PollView> for Poll {
 #[derive(Debug, Serialize)]
 pub(super) struct InFlight {
     what: &'static str,
+    /// Of what Node counts by type.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<String>,
     now: u64,
     mean: f64,
     max: u64,
@@ -218,6 +221,7 @@ impl From<&LevelView> for InFlight {
     fn from(view: &LevelView) -> Self {
         Self {
             what: view.what,
+            kind: view.kind.clone(),
             now: view.now,
             mean: view.mean,
             max: view.max,
@@ -334,6 +338,31 @@ pub(super) struct Cpu {
     period_ns: Option<u64>,
     io_uring: bool,
     by_stack: Option<Vec<CpuStack>>,
+    /// By samples in themselves.
+    javascript: Option<Vec<JsFunction>>,
+}
+
+#[derive(Debug, Serialize)]
+struct JsFunction {
+    function: String,
+    /// `null` when not known.
+    script: Option<String>,
+    /// The line in which most of the samples were; `null` when not known.
+    line: Option<u32>,
+    samples: u64,
+    total_samples: u64,
+}
+
+impl From<&JsFunctionView> for JsFunction {
+    fn from(view: &JsFunctionView) -> Self {
+        Self {
+            function: view.function.clone(),
+            script: (!view.script.is_empty()).then(|| view.script.clone()),
+            line: (view.line > 0).then_some(view.line),
+            samples: view.own,
+            total_samples: view.total,
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -364,6 +393,7 @@ impl Cpu {
                     })
                     .collect()
             }),
+            javascript: sampled.then(|| view.javascript.iter().map(Into::into).collect()),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::missing::NOT_YET;
 use super::*;
-use crate::metric;
+use crate::{metric, model::LevelView};
 
 /// Walks every number of the report.
 fn numbers(at: &str, value: &serde_json::Value, found: &mut Vec<String>) {
@@ -42,6 +42,9 @@ fn every_measured_number_is_in_the_catalogue_and_the_other_way_round() {
             "fd",
             "exit_status",
             "id",
+            "async_id",
+            "line",
+            "trigger_async_id",
             "runtime",
         ]
         .contains(&name)
@@ -151,6 +154,7 @@ fn what_was_measured_has_a_value_and_no_reason() {
         "live_tasks[].runtime",
         "live_tasks[].tid",
         "live_tasks[].polled_for_ns",
+        "callbacks[].function",
         "long_polls[].source",
         "long_polls[].id",
     ];
@@ -264,6 +268,37 @@ fn what_is_not_known_of_tasks_is_null_with_a_reason() {
             );
         }
     }
+}
+
+#[test]
+fn what_node_has_in_flight_has_its_type_and_what_is_not_known_its_reason() {
+    let mut snapshot = example::snapshot();
+    snapshot.in_flight.push(LevelView {
+        what: LevelView::REQUESTS,
+        kind: Some("FSREQCALLBACK".to_owned()),
+        now: 25,
+        mean: 12.5,
+        max: 31,
+    });
+    let json = serde_json::to_value(Report::new(&snapshot)).unwrap();
+    let entries = json["in_flight"].as_array().unwrap();
+    assert!(entries[0].get("kind").is_none(), "sockets have no types");
+    let want = serde_json::json!({
+        "what": "requests", "kind": "FSREQCALLBACK", "now": 25, "mean": 12.5, "max": 31,
+    });
+    assert_eq!(entries.last(), Some(&want));
+    snapshot.resources_unknown = Some("nobody looked".to_owned());
+    let kind = "in_flight[].kind";
+    assert_eq!(
+        why(&snapshot, kind),
+        "in_flight[].kind is measured",
+        "no Node"
+    );
+    snapshot.tasks.runtimes[0].kind = "node".to_owned();
+    assert_eq!(why(&snapshot, kind), "nobody looked");
+    snapshot.resources_unknown = None;
+    assert_eq!(why(&snapshot, kind), "in_flight[].kind is measured");
+    assert!(why(&snapshot, "in_flight[]").starts_with("promises that no async function awaits"));
 }
 
 #[test]

@@ -6,6 +6,7 @@ macro_rules! line {
     ($out:expr, $($words:tt)*) => {{ let _ = writeln!($out, $($words)*); }};
 }
 
+mod callback;
 mod cost;
 mod cpu;
 mod event_loop;
@@ -23,7 +24,7 @@ use tracer_common::{Nanos, State};
 use super::not_measured;
 use crate::{
     human,
-    model::{Life, ProcessView, Snapshot, StackView, SyscallView, ThreadView},
+    model::{LevelView, Life, ProcessView, Snapshot, StackView, SyscallView, ThreadView},
     record::ProbeStatus,
 };
 
@@ -31,6 +32,8 @@ use crate::{
 const ROWS: usize = 20;
 /// Rows of the other tables.
 const FEW: usize = 8;
+/// Types of requests, and of handles.
+const KINDS: usize = 8;
 /// Columns a line of those tables takes at most.
 const WIDTH: usize = 100;
 
@@ -42,11 +45,13 @@ pub fn text(snapshot: &Snapshot) -> String {
     threads(&mut out, snapshot);
     event_loop::event_loops(&mut out, snapshot);
     tasks::tasks(&mut out, snapshot);
+    callback::callbacks(&mut out, snapshot);
     node::node(&mut out, snapshot);
     syscalls(&mut out, snapshot);
     locks::locks(&mut out, snapshot);
     locks::long_waits(&mut out, snapshot);
     cpu::functions(&mut out, snapshot);
+    cpu::javascript(&mut out, snapshot);
     io::descriptors(&mut out, snapshot);
     memory::memory(&mut out, snapshot);
     in_flight(&mut out, snapshot);
@@ -396,15 +401,24 @@ fn in_flight(out: &mut String, snapshot: &Snapshot) {
     }
     line!(out);
     line!(out, "IN FLIGHT (started and not finished)");
-    for level in &snapshot.in_flight {
-        line!(
-            out,
-            "  {:<9} {} now, mean {:.1}, at most {}",
-            level.what,
-            human::count(level.now),
-            level.mean,
-            human::count(level.max)
-        );
+    let said = |level: &LevelView| {
+        let (now, max) = (human::count(level.now), human::count(level.max));
+        format!("{now} now, mean {:.1}, at most {max}", level.mean)
+    };
+    let whole = snapshot.in_flight.iter().filter(|one| one.kind.is_none());
+    for level in whole {
+        line!(out, "  {:<10} {}", level.what, said(level));
+    }
+    for what in [LevelView::REQUESTS, LevelView::HANDLES, LevelView::AWAITS] {
+        let mut levels = snapshot.levels(what);
+        levels.retain(|level| level.max > 0);
+        for level in levels.iter().take(KINDS) {
+            let kind = human::sanitise(level.kind.as_deref().unwrap_or_default());
+            line!(out, "  {what:<10} {kind:<23} {}", said(level));
+        }
+        if let Some(more @ 1..) = levels.len().checked_sub(KINDS) {
+            line!(out, "  {what:<10} of {more} more types: --json");
+        }
     }
 }
 

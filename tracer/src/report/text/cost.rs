@@ -15,7 +15,11 @@ pub(super) fn cost(out: &mut String, snapshot: &Snapshot) {
     match quality.probe_time.zip(quality.probe_runs) {
         Some((time, runs)) => line!(
             out,
-            "  probes    {share} of the targets' CPU time; {} in {} runs for any process (estimates)",
+            "  probes    {share} of the targets' CPU time, {} of a CPU; {} in {} runs for any process",
+            human::ratio(human::share(
+                quality.target_probe_time[0],
+                snapshot.duration()
+            )),
             human::duration(time),
             human::count(runs)
         ),

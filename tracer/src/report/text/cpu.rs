@@ -89,6 +89,39 @@ pub(super) fn functions(out: &mut String, snapshot: &Snapshot) {
     );
 }
 
+/// Functions of JavaScript listed.
+const JAVASCRIPT: usize = 10;
+
+/// Functions of JavaScript by the samples in themselves, where there are any.
+pub(super) fn javascript(out: &mut String, snapshot: &Snapshot) {
+    let cpu = &snapshot.cpu;
+    if cpu.javascript.is_empty() {
+        return;
+    }
+    line!(out);
+    line!(
+        out,
+        "JAVASCRIPT (functions by samples in them, or in what is none; total with all they call)"
+    );
+    line!(
+        out,
+        "  {:>7} {:>7}  function, the line most were in",
+        "self",
+        "total"
+    );
+    for view in cpu.javascript.iter().take(JAVASCRIPT) {
+        let share = |part: u64| human::percent(human::share(Nanos(part), Nanos(cpu.samples)));
+        let row = format!(
+            "  {:>7} {:>7}  {}",
+            share(view.own),
+            share(view.total),
+            human::sanitise(&human::js_function(&view.function, &view.script, view.line))
+        );
+        line!(out, "{}", human::cut(&row, WIDTH));
+    }
+    super::more(out, cpu.javascript.len().saturating_sub(JAVASCRIPT) as u64);
+}
+
 /// What the targets may use at most.
 fn limits(out: &mut String, snapshot: &Snapshot) {
     let cpu = &snapshot.cpu;

@@ -250,3 +250,39 @@ fn the_sections_but_threads_and_calls_fit_their_columns_and_cannot_drive_the_ter
         assert!(!line.chars().any(char::is_control), "{line:?}");
     }
 }
+
+#[test]
+fn what_node_has_in_flight_is_told_by_type_largest_first() {
+    let mut snapshot = example::snapshot();
+    let level = |what, kind: &str, now, max| LevelView {
+        what,
+        kind: Some(kind.to_owned()),
+        now,
+        mean: now as f64 / 2.0,
+        max,
+    };
+    let names: Vec<String> = (b'A'..=b'K')
+        .map(|letter| format!("{}WRAP", letter as char))
+        .collect();
+    snapshot.in_flight.truncate(1);
+    snapshot.in_flight.extend([
+        level(LevelView::REQUESTS, "FSREQCALLBACK", 25, 31),
+        level(LevelView::REQUESTS, "GETADDRINFOREQWRAP", 1_200, 1_200),
+        level(LevelView::REQUESTS, "WRITEWRAP", 0, 0),
+    ]);
+    let handles = names.iter().enumerate();
+    let handles = handles.map(|(at, name)| level(LevelView::HANDLES, name, 40, 50 + at as u64));
+    snapshot.in_flight.extend(handles);
+    let lines = section_of(&snapshot, "IN FLIGHT");
+    assert_eq!(
+        lines[..4],
+        [
+            "  sockets    12 now, mean 14.2, at most 40",
+            "  requests   GETADDRINFOREQWRAP      1.2 k now, mean 600.0, at most 1.2 k",
+            "  requests   FSREQCALLBACK           25 now, mean 12.5, at most 31",
+            "  handles    KWRAP                   40 now, mean 20.0, at most 60",
+        ]
+    );
+    assert_eq!(lines.len(), 3 + 8 + 1);
+    assert_eq!(lines[11], "  handles    of 3 more types: --json");
+}
