@@ -2,6 +2,7 @@
 //! tokio service.
 
 mod loops;
+mod node;
 mod resources;
 mod tasks;
 
@@ -27,6 +28,13 @@ pub(super) fn looping() -> Snapshot {
         .quality
         .probes
         .push(probe("event_loops", ProbeStatus::Attached, ""));
+    snapshot
+}
+
+/// The same with all that is known of Node.
+pub(super) fn node() -> Snapshot {
+    let mut snapshot = looping();
+    node::add(&mut snapshot);
     snapshot
 }
 
@@ -143,6 +151,7 @@ pub(super) fn healthy() -> Snapshot {
         tasks: tasks::none(),
         loops: LoopsView::default(),
         in_flight: resources::in_flight(),
+        resources_unknown: None,
         quality: Quality {
             events: 1_190_400,
             recent_events: 6_213,
@@ -175,6 +184,7 @@ pub(super) fn healthy() -> Snapshot {
             probe_runs: Some(4_120_000),
             target_cpu_ratio: Some(0.012),
             recent_cpu_ratio: Some(0.014),
+            target_probe_time: [Nanos(2_970_000_000), Nanos(18_000_000)],
             stacks: 24_800,
             shallow_stacks: 410,
         },

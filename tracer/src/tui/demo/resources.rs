@@ -326,6 +326,7 @@ pub(super) fn polls() -> Vec<PollView> {
 pub(super) fn in_flight() -> Vec<LevelView> {
     vec![LevelView {
         what: "sockets",
+        kind: None,
         now: 64,
         mean: 58.24,
         max: 211,
@@ -419,6 +420,7 @@ pub(super) fn cpu() -> CpuView {
         samples,
     };
     CpuView {
+        javascript: Vec::new(),
         allowed: Some(2),
         quota_millicpus: Some(1_500),
         throttled: Some(Nanos(14_200 * MS)),

@@ -77,6 +77,7 @@ pub(super) fn none() -> TasksView {
 pub(super) fn in_flight() -> [LevelView; 2] {
     let level = |what, now, mean, max| LevelView {
         what,
+        kind: None,
         now,
         mean,
         max,

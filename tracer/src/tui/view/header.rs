@@ -112,17 +112,18 @@ pub(super) fn draw(
             plain,
         ));
     }
-    let cost = if snapshot.all_exited() {
-        quality.target_cpu_ratio
-    } else {
-        quality.recent_cpu_ratio.or(quality.target_cpu_ratio)
-    };
-    if let Some(cost) = cost {
-        left.push(Segment::new(
-            6,
-            format!("cost {}", human::ratio(cost)),
-            plain,
-        ));
+    if let Some((cost, of_cpu)) = cost(snapshot) {
+        // The limit is a share of no less than half a CPU: where less is used, both are needed to judge it.
+        let text = if of_cpu * 2.0 < cost {
+            format!(
+                "cost {}, {} of a CPU",
+                human::ratio(cost),
+                human::ratio(of_cpu)
+            )
+        } else {
+            format!("cost {}", human::ratio(cost))
+        };
+        left.push(Segment::new(6, text, plain));
     }
     if over.0 > 0 {
         let own = human::ratio(share(own_cpu, over));
@@ -140,6 +141,16 @@ pub(super) fn draw(
     }
     let help = vec![Segment::new(5, "? help", plain).lead(theme.strong_style())];
     frame.render_widget(segments::line(area.width, left, help), area);
+}
+
+/// What the probes cost the targets: of the CPU time these used, and of a CPU. In the last window, while they run.
+fn cost(snapshot: &Snapshot) -> Option<(f64, f64)> {
+    let quality = &snapshot.quality;
+    let [all, recent] = quality.target_probe_time;
+    match quality.recent_cpu_ratio.filter(|_| !snapshot.all_exited()) {
+        Some(ratio) => Some((ratio, share(recent, snapshot.window))),
+        None => Some((quality.target_cpu_ratio?, share(all, snapshot.duration()))),
+    }
 }
 
 /// The process the session is about: the one traced first.

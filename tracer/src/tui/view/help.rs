@@ -9,8 +9,8 @@ use ratatui::{
 };
 
 use super::{
-    cpu, io, locks, long_iterations, long_polls, loop_delay, loops, memory, now, polls, stack,
-    syscalls, task, task_columns, theme::Theme, threads, waits, workers,
+    callbacks, cpu, io, locks, long_iterations, long_polls, loop_delay, loops, memory, node, now,
+    polls, stack, syscalls, task, task_columns, theme::Theme, threads, waits, workers,
 };
 use crate::{
     human::sanitise,
@@ -35,7 +35,7 @@ const HEADER: [(&str, &str); 9] = [
     ),
     (
         "cost",
-        "of the probes, in percent of the target's CPU time, last window",
+        "of the probes, in percent of the target's CPU time; of a CPU where it uses little of one",
     ),
     ("own cpu", "what tracer itself uses, in percent of one CPU"),
     ("own rss", "the memory it uses"),
@@ -106,6 +106,31 @@ fn sections(app: &App, theme: &Theme) -> Vec<Section> {
             "Tasks: the page of a type",
             view(View::Tasks),
             &mut task::MEANINGS.into_iter(),
+        ),
+        named(
+            "Callbacks",
+            view(View::Tasks),
+            &mut callbacks::MEANINGS.into_iter(),
+        ),
+        named(
+            "JavaScript",
+            view(View::Tasks),
+            &mut node::FUNCTION_MEANINGS.into_iter(),
+        ),
+        named(
+            "Thread pool",
+            view(View::Tasks),
+            &mut node::POOL_MEANINGS.into_iter(),
+        ),
+        named(
+            "Garbage collections",
+            view(View::Tasks),
+            &mut node::COLLECTION_MEANINGS.into_iter(),
+        ),
+        named(
+            "In flight",
+            view(View::Tasks),
+            &mut node::LEVEL_MEANINGS.into_iter(),
         ),
         named(
             "Event loops",

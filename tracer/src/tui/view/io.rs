@@ -101,7 +101,8 @@ fn under_way<'a>(snapshot: &Snapshot, width: u16, theme: &Theme) -> Line<'a> {
             .lead(theme.alarm_style()),
         );
     }
-    for (rank, level) in (1..).zip(&snapshot.in_flight) {
+    let whole = snapshot.in_flight.iter().filter(|one| one.kind.is_none());
+    for (rank, level) in (1..).zip(whole) {
         left.push(
             Segment::new(rank, level_said(level), plain)
                 .or(format!("{} {} now", level.what, human::count(level.now)))

@@ -4,6 +4,7 @@
 //! missing, the view, in a replay where it stands, and the keys.
 
 mod await_tree;
+mod callbacks;
 mod cpu;
 mod cut;
 mod footer;
@@ -16,6 +17,7 @@ mod long_polls;
 mod loop_delay;
 mod loops;
 mod memory;
+mod node;
 mod notice;
 mod now;
 mod overview;
@@ -75,6 +77,14 @@ pub fn draw(frame: &mut Frame<'_>, app: &App) {
         View::Overview => overview::draw(frame, body, app, snapshot, &theme),
         View::Tasks => match app.task_page {
             Some(page) => task::draw(frame, body, page, snapshot, &theme),
+            None if snapshot.tasks.has_node() => {
+                let mut body = body;
+                if !snapshot.tasks.types.is_empty() {
+                    let below = cut::bottom(&mut body, area.height / 2);
+                    tasks::draw(frame, below, app, snapshot, &theme);
+                }
+                node::draw(frame, body, app, snapshot, &theme);
+            }
             None => tasks::draw(frame, body, app, snapshot, &theme),
         },
         View::Threads => threads::draw(frame, body, app, snapshot, &theme),

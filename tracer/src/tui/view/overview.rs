@@ -8,9 +8,9 @@ use ratatui::{
 };
 
 use super::{
-    cut,
+    callbacks, cut,
     header::main_process,
-    loops, now,
+    loops, node, now,
     panel::{self, Title},
     syscalls, table, tasks,
     theme::Theme,
@@ -98,6 +98,13 @@ fn rest_panels(
             theme,
         );
     }
+    if snapshot.callbacks.watched.is_some() && area.height > BOTH {
+        let wanted = callbacks::height(snapshot, area.width);
+        let height = wanted.min((area.height / 3).max(5));
+        let top = cut::top(&mut area, height);
+        let more = Some("2 shows more of them");
+        callbacks::panel(frame, top, app, snapshot, more, theme);
+    }
     let types = snapshot.tasks.types.len() as u16;
     if types > 0 && area.height > 0 {
         let height = if area.height < BOTH {
@@ -114,6 +121,10 @@ fn rest_panels(
             (None, "2 shows more of them"),
             theme,
         );
+    }
+    if area.width >= SIDE_BY_SIDE && !snapshot.cpu.javascript.is_empty() && area.height > 0 {
+        let right = cut::right(&mut area, SIDE);
+        node::functions_panel(frame, right, snapshot, theme);
     }
     if area.height > 0 {
         syscalls::panel(frame, area, app, snapshot, None, theme);

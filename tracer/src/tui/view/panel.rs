@@ -13,6 +13,9 @@ use super::theme::Theme;
 /// From this width and height on a frame helps more than it costs.
 const FRAME_FROM: (u16, u16) = (60, 5);
 
+/// The same for panels that stand side by side: without their frames their lines would run together.
+pub(super) const BESIDE: (u16, u16) = (40, 4);
+
 /// Rows a panel of this width and plenty of height takes for itself.
 pub(super) fn overhead(width: u16) -> u16 {
     if width < FRAME_FROM.0 { 1 } else { 2 }

@@ -480,6 +480,7 @@ fn every_size_is_drawn() {
     let mut some = [
         live(demo::troubled()),
         live(demo::looping()),
+        live(demo::node()),
         live(demo::exited()),
         live(Snapshot::default()),
         replay(transport),

@@ -45,9 +45,6 @@ pub(super) const MEANINGS: [(&str, &str); 9] = [
     ("closures", "closures of the blocking pool it ran"),
 ];
 
-/// Beside each other they need their frames, or their lines would run together.
-const BESIDE: (u16, u16) = (40, 4);
-
 /// Threads that poll, in their panel.
 pub(super) fn panel(
     frame: &mut Frame<'_>,
@@ -59,7 +56,7 @@ pub(super) fn panel(
     let tasks = &snapshot.tasks;
     let about = vec![super::period(app, snapshot)];
     let mut title = Title::new("Workers", about);
-    title.frame_from = BESIDE;
+    title.frame_from = panel::BESIDE;
     let inner = panel::draw(frame, area, &title, Line::default(), theme);
     if tasks.pollers.is_empty() {
         let none = "No thread has polled a task yet.".to_owned();

@@ -1,4 +1,4 @@
-//! Looks at the screens that show event loops.
+//! Looks at the screens that show event loops, and what else there is of Node.
 
 use super::*;
 
@@ -18,6 +18,19 @@ fn the_view() {
     assert_screen!("loops_40x12", app, 40, 12);
     press(&mut app, "jjw");
     assert_screen!("loops_selected_80x24", app, 80, 24);
+}
+
+#[test]
+fn the_page_of_node() {
+    let mut app = live(demo::node());
+    assert_screen!("overview_node_140x45", app, 140, 45);
+    press(&mut app, "2");
+    assert_screen!("node_140x45", app, 140, 45);
+    assert_screen!("node_80x24", app, 80, 24);
+    assert_screen!("node_40x12", app, 40, 12);
+    press(&mut app, "w");
+    let screen = screen(&mut app, 140, 45);
+    assert!(screen.contains("whole session"), "{screen}");
 }
 
 #[test]
