@@ -7,6 +7,7 @@ pub mod cost;
 pub mod kernel_object;
 pub mod matrix;
 pub mod node;
+pub mod packages;
 pub mod project;
 pub mod published;
 pub mod route;

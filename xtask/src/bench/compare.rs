@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::{
     child::Child,
-    observer::{OBSERVERS, Observer},
+    observer::{Inside, OBSERVERS, Observer},
     options::Options,
     process,
     table::{self, time},
@@ -69,7 +69,7 @@ impl Column {
 
 /// Measures, and prints the tables. A workload that cannot be measured fails the command, but not the others.
 pub(crate) fn run(workspace: &Workspace, options: &Options, logs: &Path) -> Result<ExitCode> {
-    let observers = here(&options.observers);
+    let observers = here(workspace, &options.observers);
     ensure!(!observers.is_empty(), "none of the observers is installed");
     let mut columns = Vec::new();
     let mut code = ExitCode::SUCCESS;
@@ -90,11 +90,14 @@ pub(crate) fn run(workspace: &Workspace, options: &Options, logs: &Path) -> Resu
 }
 
 /// The chosen observers that are installed.
-fn here(chosen: &[String]) -> Vec<&'static Observer> {
+fn here(workspace: &Workspace, chosen: &[String]) -> Vec<&'static Observer> {
     let chosen = |observer: &&Observer| Options::chooses(chosen, observer.name);
     let mut found = Vec::new();
     for observer in OBSERVERS.iter().filter(chosen) {
-        match observer.missing_package() {
+        let missing = observer
+            .missing_package()
+            .or_else(|| observer.missing_npm_package(workspace));
+        match missing {
             None => found.push(observer),
             Some(package) => say(format_args!(
                 "going on without {}: it is not installed (package {package})",
@@ -189,11 +192,11 @@ fn observed(
 fn observed_inside(
     workspace: &Workspace,
     workload: &Workload,
-    inside: &str,
+    inside: Inside,
     window: Duration,
     logs: &Path,
 ) -> Result<(f64, Own)> {
-    let mut running = workload.start_with(inside, workspace, logs)?;
+    let mut running = workload.start_with(Some(inside), workspace, logs)?;
     let pid = running.measured_pid();
     let observed = cost_while(&mut running, window, || {
         Ok(process::resident(pid)? < MOST_MEMORY)

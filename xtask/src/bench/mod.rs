@@ -18,6 +18,7 @@ use crate::{
 };
 
 mod child;
+mod clinic;
 mod compare;
 mod observer;
 mod options;
@@ -27,6 +28,7 @@ mod table;
 mod wait;
 mod workload;
 
+use observer::Inside;
 use options::Options;
 
 /// The command.
@@ -84,7 +86,10 @@ fn build_tokio(workspace: &Workspace, options: &Options) -> Result<()> {
         .iter()
         .filter(|one| Options::chooses(&options.observers, one.name));
     let mut names = vec![cost::PLAIN];
-    names.extend(chosen.filter_map(observer::Observer::inside));
+    names.extend(chosen.filter_map(|one| match one.inside()? {
+        Inside::Library(name) => Some(name),
+        Inside::Options(_) | Inside::Clinic => None,
+    }));
     cost::build(&workspace.root, &workspace.target, &names, &setup::tell)
         .context("the programs that are watched from inside cannot be built")?;
     Ok(())
@@ -121,6 +126,12 @@ fn install_peers(workspace: &Workspace) {
         if let Err(error) = setup::install(workspace, package) {
             say(format_args!("going on without: {error:#}"));
         }
+    }
+    let mut observers = observer::OBSERVERS.iter();
+    if observers.any(|one| one.missing_npm_package(workspace).is_some())
+        && let Err(error) = clinic::install(workspace)
+    {
+        say(format_args!("going on without: {error:#}"));
     }
     say("ready");
 }

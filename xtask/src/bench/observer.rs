@@ -1,5 +1,5 @@
-//! Who observes: the tracer with each of its profiles, the programs that people use today, and libraries that people
-//! build into a tokio program.
+//! Who observes: the tracer with each of its profiles, the programs that people use today, libraries that people build
+//! into a tokio program, and what people start Node with.
 
 use std::{
     fs,
@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use xtask::tool::{self, Version};
 
-use super::{child::Child, process, wait, workload::Workload};
+use super::{child::Child, clinic, process, wait, workload::Workload};
 use crate::workspace::Workspace;
 
 /// How long an observer may take to attach; `bpftrace` compiles its program first.
@@ -29,8 +29,7 @@ pub(crate) struct Observer {
     /// How its row in the results is called.
     pub(crate) shown: &'static str,
     who: Who,
-    /// Whether there is something to see in tokio programs only.
-    is_for_tokio: bool,
+    sees: Sees,
     /// `{pid}` stands for the target, `{file}` for a file of its own.
     arguments: &'static [&'static str],
     attached: Attached,
@@ -43,8 +42,27 @@ enum Who {
         name: &'static str,
         package: &'static str,
     },
-    /// A library inside the observed program, which is built another time for it.
-    Inside(&'static str),
+    /// A part of the observed program, which is started another time for it.
+    Inside(Inside),
+}
+
+/// What the observed program has inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Inside {
+    /// A library; the program was built with it.
+    Library(&'static str),
+    /// These options of Node. `{logs}` stands for a directory, `{bench}` for that of the workloads.
+    Options(&'static [&'static str]),
+    /// What `clinic doctor` puts into a program of Node.
+    Clinic,
+}
+
+/// In which programs there is something to see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sees {
+    All,
+    Tokio,
+    Node,
 }
 
 /// How to know that a program has attached.
@@ -67,6 +85,10 @@ const fn foreign(name: &'static str, package: &'static str) -> Who {
     Who::Foreign { name, package }
 }
 
+const fn options(options: &'static [&'static str]) -> Who {
+    Who::Inside(Inside::Options(options))
+}
+
 const TRACING: Attached = Attached::Says("tracing ");
 
 /// A program's tasks are found after that: with large programs it takes a moment.
@@ -74,19 +96,23 @@ const WATCHING: Attached = Attached::Logs("ready to be watched");
 
 // One line an observer, so that it reads as the table it is.
 #[rustfmt::skip]
-pub(crate) const OBSERVERS: [Observer; 12] = [
-    Observer { name: "light", shown: "tracer, `light`", who: Who::Tracer, is_for_tokio: false, arguments: &["record", "-p", "{pid}", "--profile", "light", "-o", "{file}"], attached: TRACING },
-    Observer { name: "task", shown: "tracer, `light` and every poll", who: Who::Tracer, is_for_tokio: true, arguments: &["record", "-v", "-p", "{pid}", "--profile", "light", "--with", "task", "--max-overhead", "none", "-o", "{file}"], attached: WATCHING },
-    Observer { name: "wake", shown: "tracer, `light`, every poll and wake", who: Who::Tracer, is_for_tokio: true, arguments: &["record", "-v", "-p", "{pid}", "--profile", "light", "--with", "task,wake", "--max-overhead", "none", "-o", "{file}"], attached: WATCHING },
-    Observer { name: "default", shown: "tracer, `default`", who: Who::Tracer, is_for_tokio: false, arguments: &["record", "-p", "{pid}", "--profile", "default", "-o", "{file}"], attached: TRACING },
-    Observer { name: "full", shown: "tracer, `full`", who: Who::Tracer, is_for_tokio: false, arguments: &["record", "-p", "{pid}", "--profile", "full", "-o", "{file}"], attached: TRACING },
-    Observer { name: "strace", shown: "`strace -c -f -p`", who: foreign("strace", "strace"), is_for_tokio: false, arguments: &["-c", "-f", "-p", "{pid}"], attached: Attached::Stops },
-    Observer { name: "perf-trace", shown: "`perf trace -s -p`", who: foreign("perf", "linux-perf"), is_for_tokio: false, arguments: &["trace", "-s", "-p", "{pid}"], attached: Attached::Hooks },
-    Observer { name: "bpftrace", shown: "`bpftrace`, histogram per call", who: foreign("bpftrace", "bpftrace"), is_for_tokio: false, arguments: &["-e", HISTOGRAM], attached: Attached::Hooks },
-    Observer { name: "syscount", shown: "`syscount -L -p`", who: foreign("syscount", "libbpf-tools"), is_for_tokio: false, arguments: &["-L", "-p", "{pid}"], attached: Attached::Hooks },
-    Observer { name: "offcputime", shown: "`offcputime -p`", who: foreign("offcputime", "libbpf-tools"), is_for_tokio: false, arguments: &["-p", "{pid}"], attached: Attached::Hooks },
-    Observer { name: "console", shown: "built with console-subscriber", who: Who::Inside("console"), is_for_tokio: true, arguments: &[], attached: Attached::Hooks },
-    Observer { name: "dial9", shown: "built with dial9", who: Who::Inside("dial9"), is_for_tokio: true, arguments: &[], attached: Attached::Hooks },
+pub(crate) const OBSERVERS: [Observer; 16] = [
+    Observer { name: "light", shown: "tracer, `light`", who: Who::Tracer, sees: Sees::All, arguments: &["record", "-p", "{pid}", "--profile", "light", "-o", "{file}"], attached: TRACING },
+    Observer { name: "task", shown: "tracer, `light` and every poll", who: Who::Tracer, sees: Sees::Tokio, arguments: &["record", "-v", "-p", "{pid}", "--profile", "light", "--with", "task", "--max-overhead", "none", "-o", "{file}"], attached: WATCHING },
+    Observer { name: "wake", shown: "tracer, `light`, every poll and wake", who: Who::Tracer, sees: Sees::Tokio, arguments: &["record", "-v", "-p", "{pid}", "--profile", "light", "--with", "task,wake", "--max-overhead", "none", "-o", "{file}"], attached: WATCHING },
+    Observer { name: "default", shown: "tracer, `default`", who: Who::Tracer, sees: Sees::All, arguments: &["record", "-p", "{pid}", "--profile", "default", "-o", "{file}"], attached: TRACING },
+    Observer { name: "full", shown: "tracer, `full`", who: Who::Tracer, sees: Sees::All, arguments: &["record", "-p", "{pid}", "--profile", "full", "-o", "{file}"], attached: TRACING },
+    Observer { name: "strace", shown: "`strace -c -f -p`", who: foreign("strace", "strace"), sees: Sees::All, arguments: &["-c", "-f", "-p", "{pid}"], attached: Attached::Stops },
+    Observer { name: "perf-trace", shown: "`perf trace -s -p`", who: foreign("perf", "linux-perf"), sees: Sees::All, arguments: &["trace", "-s", "-p", "{pid}"], attached: Attached::Hooks },
+    Observer { name: "bpftrace", shown: "`bpftrace`, histogram per call", who: foreign("bpftrace", "bpftrace"), sees: Sees::All, arguments: &["-e", HISTOGRAM], attached: Attached::Hooks },
+    Observer { name: "syscount", shown: "`syscount -L -p`", who: foreign("syscount", "libbpf-tools"), sees: Sees::All, arguments: &["-L", "-p", "{pid}"], attached: Attached::Hooks },
+    Observer { name: "offcputime", shown: "`offcputime -p`", who: foreign("offcputime", "libbpf-tools"), sees: Sees::All, arguments: &["-p", "{pid}"], attached: Attached::Hooks },
+    Observer { name: "console", shown: "built with console-subscriber", who: Who::Inside(Inside::Library("console")), sees: Sees::Tokio, arguments: &[], attached: Attached::Hooks },
+    Observer { name: "dial9", shown: "built with dial9", who: Who::Inside(Inside::Library("dial9")), sees: Sees::Tokio, arguments: &[], attached: Attached::Hooks },
+    Observer { name: "cpu-prof", shown: "`node --cpu-prof`", who: options(&["--cpu-prof", "--cpu-prof-dir={logs}"]), sees: Sees::Node, arguments: &[], attached: Attached::Hooks },
+    Observer { name: "prof", shown: "`node --prof`", who: options(&["--prof", "--no-logfile-per-isolate", "--logfile={logs}/v8.log"]), sees: Sees::Node, arguments: &[], attached: Attached::Hooks },
+    Observer { name: "async-hooks", shown: "`async_hooks`, four empty ones", who: options(&["--require", "{bench}/hooks.cjs"]), sees: Sees::Node, arguments: &[], attached: Attached::Hooks },
+    Observer { name: "clinic", shown: "`clinic doctor`, what it puts inside", who: Who::Inside(Inside::Clinic), sees: Sees::Node, arguments: &[], attached: Attached::Hooks },
 ];
 
 impl Observer {
@@ -95,16 +121,20 @@ impl Observer {
     }
 
     /// What has to be inside the observed program; none where it is observed from outside.
-    pub(crate) fn inside(&self) -> Option<&'static str> {
+    pub(crate) fn inside(&self) -> Option<Inside> {
         match self.who {
-            Who::Inside(name) => Some(name),
+            Who::Inside(inside) => Some(inside),
             Who::Tracer | Who::Foreign { .. } => None,
         }
     }
 
     /// Whether it can observe `workload` at all.
     pub(crate) fn observes(&self, workload: &Workload) -> bool {
-        !self.is_for_tokio || workload.is_tokio()
+        match self.sees {
+            Sees::All => true,
+            Sees::Tokio => workload.is_tokio(),
+            Sees::Node => workload.is_node(),
+        }
     }
 
     /// The package that has the program, if the program is not here.
@@ -113,6 +143,12 @@ impl Observer {
             Who::Foreign { name, package } => tool::find(name).is_none().then_some(package),
             Who::Tracer | Who::Inside(_) => None,
         }
+    }
+
+    /// The package of npm that has it, if that is not here.
+    pub(crate) fn missing_npm_package(&self, workspace: &Workspace) -> Option<&'static str> {
+        let is_missing = self.inside() == Some(Inside::Clinic) && !clinic::is_here(workspace);
+        is_missing.then_some(clinic::PACKAGE)
     }
 
     /// The version, of a foreign program that says so.
@@ -138,7 +174,7 @@ impl Observer {
             Who::Foreign { name, .. } => {
                 tool::find(name).with_context(|| format!("{name} is not installed"))?
             }
-            Who::Inside(name) => bail!("{name} is built in, not attached"),
+            Who::Inside(_) => bail!("{} is built in, not attached", self.name),
         };
         let file = self.recording(logs);
         if file.exists() {

@@ -5,7 +5,7 @@ use std::{path::Path, process::Command, time::Duration};
 use anyhow::{Context, Result, bail, ensure};
 use xtask::{cost, tool};
 
-use super::{child::Child, process, wait};
+use super::{child::Child, clinic, observer::Inside, process, wait};
 use crate::{
     story::say,
     workload::{Workload as Program, number},
@@ -20,6 +20,9 @@ const WARM_OPERATIONS: u64 = 10_000;
 
 /// Connections of the load generator; the program's own has as many.
 const CONNECTIONS: &str = "64";
+
+/// Where the scripts are, relative to the repository.
+const BENCH: &str = "tracer/workloads/bench";
 
 /// The package with the load generator.
 pub(crate) const WRK: &str = "wrk";
@@ -46,8 +49,9 @@ enum Kind {
 
 // One line a workload, so that it reads as the table it is.
 #[rustfmt::skip]
-pub(crate) const WORKLOADS: [Workload; 7] = [
+pub(crate) const WORKLOADS: [Workload; 8] = [
     Workload { name: "node-hello", operation: "a request to `node:http` under `wrk`", program: Kind::Node("hello.mjs"), is_bystander: false },
+    Workload { name: "node-awaits", operation: "the same with twenty nested awaits and a turn of the loop", program: Kind::Node("awaits.mjs"), is_bystander: false },
     Workload { name: "axum-hello", operation: "a request to axum under `wrk`", program: Kind::Tokio(&["axum-hello", "0"]), is_bystander: false },
     Workload { name: "axum-spawn", operation: "the same with four tasks spawned and joined for each request", program: Kind::Tokio(&["axum-spawn", "0"]), is_bystander: false },
     Workload { name: "futex-convoy", operation: "a futex wake and a futex wait", program: Kind::Rust(&["futex-convoy"]), is_bystander: false },
@@ -90,19 +94,24 @@ impl Workload {
         matches!(self.program, Kind::Tokio(_))
     }
 
-    /// Starts it and waits until it is warm. Logs go to `logs`.
-    pub(crate) fn start(&self, workspace: &Workspace, logs: &Path) -> Result<Running> {
-        self.start_with(cost::PLAIN, workspace, logs)
+    /// Whether it is a program of Node, and can be started with other options.
+    pub(crate) fn is_node(&self) -> bool {
+        matches!(self.program, Kind::Node(_))
     }
 
-    /// The same, of a tokio program with this inside.
+    /// Starts it and waits until it is warm. Logs go to `logs`.
+    pub(crate) fn start(&self, workspace: &Workspace, logs: &Path) -> Result<Running> {
+        self.start_with(None, workspace, logs)
+    }
+
+    /// The same with this inside.
     pub(crate) fn start_with(
         &self,
-        inside: &str,
+        inside: Option<Inside>,
         workspace: &Workspace,
         logs: &Path,
     ) -> Result<Running> {
-        let measured = self.program.command(inside, workspace);
+        let measured = self.program.command(inside, workspace, logs);
         let measured = Program::start(measured, &logs.join(format!("{}.log", self.name)))?;
         let ready = measured.ready()?;
         let load = match ready.port {
@@ -110,7 +119,7 @@ impl Workload {
             None => None,
         };
         let observed = if self.is_bystander {
-            let idle = Kind::Rust(&["idle"]).command(cost::PLAIN, workspace);
+            let idle = Kind::Rust(&["idle"]).command(None, workspace, logs);
             let idle = Program::start(idle, &logs.join("idle.log"))?;
             let pid = idle.ready()?.pid;
             Some((idle, pid))
@@ -129,7 +138,7 @@ impl Workload {
 }
 
 impl Kind {
-    fn command(&self, inside: &str, workspace: &Workspace) -> Command {
+    fn command(&self, inside: Option<Inside>, workspace: &Workspace, logs: &Path) -> Command {
         let mut command = match self {
             Self::Rust(arguments) => {
                 let mut bench = Command::new(workspace.target.join("release/examples/bench"));
@@ -137,13 +146,29 @@ impl Kind {
                 bench
             }
             Self::Tokio(arguments) => {
-                let mut program = Command::new(cost::program(&workspace.target, inside));
+                let name = match inside {
+                    Some(Inside::Library(name)) => name,
+                    Some(Inside::Options(_) | Inside::Clinic) | None => cost::PLAIN,
+                };
+                let mut program = Command::new(cost::program(&workspace.target, name));
                 program.args(*arguments);
                 program
             }
             Self::Node(script) => {
                 let mut node = Command::new("node");
-                node.arg(Path::new("tracer/workloads/bench").join(script));
+                match inside {
+                    Some(Inside::Options(options)) => {
+                        node.args(options.iter().map(|option| {
+                            // As `require` takes it, which looks for other names among the packages.
+                            let bench = workspace.root.join(BENCH);
+                            let option = option.replace("{bench}", &bench.to_string_lossy());
+                            option.replace("{logs}", &logs.to_string_lossy())
+                        }));
+                    }
+                    Some(Inside::Clinic) => clinic::let_in(&mut node, workspace, logs),
+                    Some(Inside::Library(_)) | None => {}
+                }
+                node.arg(Path::new(BENCH).join(script));
                 node
             }
         };
@@ -165,7 +190,7 @@ impl Load {
         say(format_args!(
             "going on with our own load generator: wrk is not installed (package {WRK})"
         ));
-        let mut command = Kind::Rust(&["load"]).command(cost::PLAIN, workspace);
+        let mut command = Kind::Rust(&["load"]).command(None, workspace, logs);
         command.arg(port.to_string());
         let program = Program::start(command, &logs.join("load.log"))?;
         program.ready()?;

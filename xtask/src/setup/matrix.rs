@@ -5,6 +5,7 @@ use xtask::{
     cost,
     matrix::Matrix,
     node::{Builds, VERSIONS},
+    packages::Packages,
     project::Built,
     published::Published,
 };
@@ -41,6 +42,10 @@ fn node(workspace: &Workspace) {
         "have {there} of {} builds of Node.js, {shared}",
         VERSIONS.len()
     ));
+    match Packages::new(&workspace.root, &workspace.target).ensure() {
+        Ok(built) => tell(&built),
+        Err(error) => say(format_args!("going on without packages: {error:#}")),
+    }
 }
 
 fn published(workspace: &Workspace, all: bool) -> Result<Vec<Built>> {
