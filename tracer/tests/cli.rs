@@ -17,6 +17,7 @@ use std::{
 
 use common::{Workload, assert_close, kernel_test, number, wait_until};
 use serde_json::Value;
+use tracer::bpf::probes::Group;
 
 fn tracer(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tracer"));
@@ -87,7 +88,7 @@ fn bad_command_lines_say_what_is_wrong() {
         &["report", "-p", "1", "--with", "everything"],
         2,
         &[
-            "process, sched, lock, stack, sample, syscall, timing, io, memory, task, wake, gc, pool, calls",
+            "process, sched, lock, stack, sample, syscall, timing, io, memory, task, wake, gc, pool, callback, promise, calls",
         ],
     );
     assert_fails(
@@ -299,8 +300,8 @@ fn doctor_lists_every_probe() {
     for probe in probes {
         // Those at functions of a runtime wait for a program that has one.
         let group = probe["group"].as_str().unwrap();
-        let waits =
-            probe["name"] == "running_task" || ["task", "wake", "gc", "pool"].contains(&group);
+        let waits = probe["name"] == "running_task"
+            || Group::by_name(group).is_some_and(Group::is_at_functions);
         let expected = if waits { "off" } else { "attached" };
         assert_eq!(probe["status"], expected, "{probe}");
     }

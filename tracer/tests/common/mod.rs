@@ -216,12 +216,17 @@ impl ByHand {
     }
 
     pub fn attach_with(pid: Pid, options: Options) -> Self {
+        Self::attach_by(pid, options, Observer::new(Cache::off()))
+    }
+
+    /// The same, with an observer that may know something already.
+    pub fn attach_by(pid: Pid, options: Options, observer: Observer) -> Self {
         let mut records = Vec::new();
         let live = Live::attach(&[pid], options, &mut records).unwrap();
         let mut session = Self {
             live,
             records,
-            observer: Observer::new(Cache::off()),
+            observer,
         };
         session.observe();
         session

@@ -1,13 +1,14 @@
 //! Records of tasks with any content.
 
-use proptest::{collection::vec, prelude::*};
+use proptest::{collection::vec, option, prelude::*};
 use tracer::record::{
-    AliveSample, Meta, ProbesSample, RuntimeMeta, Sample, TaskKind, TaskSample, TaskTypeMeta,
-    WaitGroup, WaitsMeta, WorkTypeMeta,
+    AliveSample, CallbackKindMeta, InFlightMeta, Meta, ProbesSample, RuntimeMeta, Sample, TaskKind,
+    TaskSample, TaskTypeMeta, WaitGroup, WaitsMeta, WorkTypeMeta,
 };
 use tracer_common::{
     Event, Nanos, Pid, StackId, Tid,
-    event::{CpuSample, LongIteration, LongPoll},
+    callback::CallbackKind,
+    event::{CpuSample, LongCallback, LongIteration, LongPoll},
 };
 
 use super::{edge32, edge64, few, few_addresses, nanos, stack, text};
@@ -32,17 +33,22 @@ pub(super) fn events() -> BoxedStrategy<Event> {
         (stack(), stack()),
         edge64(),
         (few_addresses(), edge64(), nanos()),
+        few(),
     )
-        .prop_map(|((stack, kernel_stack), period, (vtable, task, poll))| {
-            Event::CpuSample(CpuSample {
-                stack,
-                kernel_stack,
-                period,
-                vtable,
-                task,
-                poll,
-            })
-        });
+        .prop_map(
+            |((stack, kernel_stack), period, (vtable, task, poll), callback)| {
+                Event::CpuSample(CpuSample {
+                    stack,
+                    kernel_stack,
+                    period,
+                    vtable,
+                    task,
+                    poll,
+                    callback,
+                    reserved: 0,
+                })
+            },
+        );
     // A sample outside of any poll, of which there are most.
     let outside = stack().prop_map(|stack: StackId| {
         Event::CpuSample(CpuSample {
@@ -52,7 +58,20 @@ pub(super) fn events() -> BoxedStrategy<Event> {
     });
     let iteration = (nanos(), prop::array::uniform5(edge64()))
         .prop_map(|(since, off)| Event::LongIteration(LongIteration { since, off }));
-    prop_oneof![long, sample, outside, iteration].boxed()
+    let callback = (nanos(), prop::array::uniform4(edge64()), few()).prop_map(
+        |(since, [busy, ticks, async_id, trigger_async_id], number)| {
+            Event::LongCallback(LongCallback {
+                since,
+                busy,
+                ticks,
+                async_id,
+                trigger_async_id,
+                kind: CallbackKind { number },
+                reserved: 0,
+            })
+        },
+    );
+    prop_oneof![long, sample, outside, iteration, callback].boxed()
 }
 
 pub(super) fn samples() -> BoxedStrategy<Sample> {
@@ -94,14 +113,21 @@ pub(super) fn samples() -> BoxedStrategy<Sample> {
             },
         );
     let on = || prop_oneof![(0..1_000u64).prop_map(Nanos), nanos()];
-    let probes = (nanos(), on(), on(), on(), on()).prop_map(
-        |(at, polls_first, polls_last, polls_on, wakes_on)| {
+    let callbacks = (on(), on(), on(), on());
+    let probes = (nanos(), on(), on(), on(), on(), on(), callbacks).prop_map(
+        |(at, polls_first, polls_last, polls_on, wakes_on, works_on, callbacks)| {
+            let (callbacks_first, callbacks_on, promises_first, promises_on) = callbacks;
             Sample::Probes(ProbesSample {
                 at,
                 polls_first,
                 polls_last,
                 polls_on,
                 wakes_on,
+                works_on,
+                callbacks_first,
+                callbacks_on,
+                promises_first,
+                promises_on,
                 ..ProbesSample::default()
             })
         },
@@ -168,5 +194,40 @@ pub(super) fn metas() -> BoxedStrategy<Meta> {
             name,
         })
     });
-    prop_oneof![runtime, of_type, waits, work_type].boxed()
+    let callback_kind = (few(), few(), text()).prop_map(|(pid, number, name)| {
+        Meta::CallbackKind(CallbackKindMeta {
+            pid: Pid(pid),
+            kind: CallbackKind { number },
+            name,
+        })
+    });
+    let counts = || vec((text(), edge64()), 0..4);
+    let in_flight = (
+        (nanos(), few(), edge32()),
+        (counts(), counts(), option::of(0..9u64), option::of(0..9u64)),
+        (option::of(0..9u64), counts()),
+        prop_oneof![Just(String::new()), text()],
+    )
+        .prop_map(
+            |(
+                (at, pid, threads),
+                (requests, handles, timers, immediates),
+                (awaits, await_places),
+                why,
+            )| {
+                Meta::InFlight(InFlightMeta {
+                    at,
+                    pid: Pid(pid),
+                    threads,
+                    requests,
+                    handles,
+                    timers,
+                    immediates,
+                    awaits,
+                    await_places,
+                    why,
+                })
+            },
+        );
+    prop_oneof![runtime, of_type, waits, work_type, callback_kind, in_flight].boxed()
 }

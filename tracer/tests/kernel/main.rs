@@ -13,12 +13,17 @@ mod bounds;
 mod cpu;
 mod governor;
 mod harm;
+mod harm_node;
 mod io;
 mod locks;
 mod memory;
 mod node;
+mod node_builds;
+mod node_callbacks;
+mod node_in_flight;
 mod node_loop;
 mod node_pool;
+mod node_published;
 mod published;
 mod tasks;
 
@@ -87,7 +92,8 @@ fn every_probe_loads_and_attaches() {
     assert_eq!(kernel.probes().len(), bpf::probes::PROBES.len());
     for probe in kernel.probes() {
         // Those at functions of a runtime wait for a target that has one: see `tasks`.
-        let at_functions = Group::AT_FUNCTIONS.iter().map(|group| group.name());
+        let at_functions = Group::ALL.iter().filter(|group| group.is_at_functions());
+        let at_functions = at_functions.map(|group| group.name());
         let waits = probe.name == RUNNING_TASK
             || at_functions.into_iter().any(|group| group == probe.group);
         let expected = if waits {
