@@ -170,7 +170,7 @@ struct Expected {
 /// Runs a command and asserts that nearly each sample is named: function and file, and a line of it that it may be on. Up
 /// to three times, because on a busy machine there are few samples; a wrong name is one too many each time.
 fn assert_named(build: &Build, flags: &[&str], name: &str, expected: &Expected) {
-    const LENGTH: Nanos = Nanos(1_000_000_000);
+    const LENGTH: Nanos = Nanos(2_000_000_000);
     let mut why = String::new();
     for _ in 0..3 {
         let ran = run(build, flags, name, LENGTH);
