@@ -6,6 +6,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::id::Nanos;
+
 /// The number the agent gave a stack; 0 is none.
 #[derive(
     Clone,
@@ -32,6 +34,16 @@ impl StackId {
 
 /// Frames of one stack that are kept; deeper ones are cut at the outer end.
 pub const FRAMES: usize = 64;
+
+/// What is kept of the stack of a thread that waits.
+pub mod kept {
+    /// Nothing.
+    pub const NOTHING: u16 = 0;
+    /// Addresses.
+    pub const ADDRESSES: u16 = 1;
+    /// The frames of JavaScript functions too.
+    pub const JAVASCRIPT: u16 = 2;
+}
 
 /// Two stacks behind the payload of an event. What they are depends on the event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -74,6 +86,20 @@ pub struct WaitStack {
     pub bytes: i64,
     /// The frames.
     pub frames: [u64; FRAMES],
+}
+
+/// The user stack of a thread that waits inside of JavaScript, kept until the wait is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct JsWaitStack {
+    /// Frames that are filled.
+    pub count: u64,
+    /// From when on the stack of a wait for events may be taken again.
+    pub next: Nanos,
+    /// The frames.
+    pub addresses: [u64; FRAMES],
+    /// What was read of each.
+    pub frames: [JsFrame; FRAMES],
 }
 
 /// What the kernel side reads of a frame of a JavaScript function when it takes a stack: what the agent reads later may
@@ -137,11 +163,22 @@ pub struct JsLayout {
     pub code: u32,
     /// `JSFunction.feedback_cell`
     pub cell: u32,
+    /// Where an isolate has the frame with which JavaScript called what is none (`ThreadLocalTop.c_entry_fp_`); 0 when
+    /// that is not known.
+    pub exit: u32,
+    /// 1: the number of a thread-local variable is at `isolate_slot` (`pthread_key_create`).
+    pub is_key: u32,
+    /// Where a thread has the address of the isolate it is in, from the thread pointer on.
+    pub isolate: i64,
+    /// The address in the process where it says so; 0: see `isolate`.
+    pub isolate_slot: u64,
 }
 
 const _: () = assert!(size_of::<JsFrame>() == 40 && size_of::<JsTop>() == 32);
 const _: () = assert!(size_of::<StackTail>() == 16 + 2 * 8 * FRAMES);
 const _: () = assert!(size_of::<WaitStack>() == 8 + 8 * FRAMES);
+const _: () = assert!(size_of::<JsWaitStack>() == 16 + 48 * FRAMES);
+const _: () = assert!(size_of::<JsLayout>() == 48);
 
 #[cfg(test)]
 mod tests {

@@ -178,8 +178,11 @@ pub struct ThreadRow {
     pub waiting_on: u64,
     /// What kind of futex it waits on.
     pub lock_kind: LockKind,
-    /// 1 when the stack of the wait that goes on was kept.
-    pub has_stack: u32,
+    /// What was kept of the stack of the wait that goes on: [`crate::stack::kept`].
+    pub has_stack: u16,
+    /// The lower bits of what it waited on when it last waited for events and was not found to be inside of JavaScript: to
+    /// wait there again is to be idle. Not more of them: some programs of the kernel side have a row on their stack.
+    pub idle_on: u16,
     /// From when on the stack of a wait may be taken again.
     pub stack_at: Nanos,
     /// When it was woken from the wait it returns from; 0 when the call did not block.
@@ -215,6 +218,7 @@ impl ThreadRow {
             waiting_on: 0,
             lock_kind: LockKind::PRIVATE,
             has_stack: 0,
+            idle_on: 0,
             stack_at: Nanos(0),
             woken_at: Nanos(0),
             task_type: 0,

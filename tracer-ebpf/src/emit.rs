@@ -11,7 +11,6 @@ use aya_ebpf::{
 };
 use tracer_common::{
     EventHeader, LossReason, Nanos, Payload, Pid, StackTail, Tid,
-    event::CpuSample,
     stack::{FRAMES, JsFrame, JsTop},
 };
 
@@ -101,32 +100,44 @@ pub(crate) fn emit_with_stacks<P: Payload + 'static>(
     true
 }
 
-/// What a sample of a process with JavaScript in it is put together in: it is larger than a program's stack, and how
-/// much of it is sent is known at its end.
+/// What an event with frames of JavaScript functions is put together in: it is larger than a program's stack, and how
+/// much of it is sent is known at its end. Of the events that have such frames, each has this many words.
 #[repr(C)]
 struct FramedWithJs {
     header: EventHeader,
-    payload: CpuSample,
+    payload: [u64; 6],
     stacks: StackTail,
     top: JsTop,
     frames: [JsFrame; FRAMES],
 }
 
 #[map]
-static JS_SAMPLE: PerCpuArray<FramedWithJs> = PerCpuArray::with_max_entries(1, 0);
+static JS_EVENTS: PerCpuArray<FramedWithJs> = PerCpuArray::with_max_entries(Slot::COUNT, 0);
+
+/// Where an event is put together: a sample is taken in an interrupt of whatever runs.
+#[derive(Clone, Copy)]
+pub(crate) struct Slot(u32);
+
+impl Slot {
+    pub(crate) const SAMPLE: Self = Self(0);
+    pub(crate) const WAIT: Self = Self(1);
+    const COUNT: u32 = 2;
+}
 
 /// Bytes that may wait in the ring buffer when there is JavaScript in them: what the frames point at changes, so the
 /// agent is to look soon. About 20 samples.
 const MANY_JS: u64 = 32 << 10;
 
-/// Sends a sample of the current thread with the stacks that `take` fills in; it gives the frames of the first.
+/// Sends an event of the current thread with the stacks that `take` fills in; it gives the frames of the first.
 #[inline(always)]
-pub(crate) fn emit_js(
+pub(crate) fn emit_js<P: Payload + 'static>(
+    slot: Slot,
     at: Nanos,
-    payload: CpuSample,
+    payload: P,
     take: impl FnOnce(*mut StackTail, *mut JsTop, *mut [JsFrame; FRAMES]) -> usize,
 ) -> bool {
-    let Some(framed) = JS_SAMPLE.get_ptr_mut(0) else {
+    const { assert!(size_of::<P>() == size_of::<[u64; 6]>()) }
+    let Some(framed) = JS_EVENTS.get_ptr_mut(slot.0) else {
         return false;
     };
     let (pid, tid) = current();
@@ -138,8 +149,8 @@ pub(crate) fn emit_js(
             &raw mut (*framed).frames,
         )
     };
-    // The mask changes nothing; it is for the verifier.
-    let count = count.min(FRAMES) & 127;
+    // The mask changes nothing; it is for the verifier, and the box keeps the compiler from finding that out.
+    let count = core::hint::black_box(count.min(FRAMES)) & 127;
     let size = offset_of!(FramedWithJs, frames) + count * size_of::<JsFrame>();
     // SAFETY: the same.
     unsafe {
@@ -148,10 +159,10 @@ pub(crate) fn emit_js(
             pid,
             tid,
             cpu: bpf_get_smp_processor_id(),
-            kind: CpuSample::KIND,
+            kind: P::KIND,
             len: (size - size_of::<EventHeader>()) as u16,
         });
-        (&raw mut (*framed).payload).write(payload);
+        (&raw mut (*framed).payload).cast::<P>().write(payload);
         (*framed).stacks.first_bytes = (count * 8) as i64;
     }
     let waiting = EVENTS.query(u64::from(BPF_RB_AVAIL_DATA));

@@ -2,14 +2,23 @@
 //! frame of a JavaScript function the words are read that say where it is, before V8 moves them.
 
 use aya_ebpf::{
-    bindings::BPF_F_NO_PREALLOC, helpers::bpf_probe_read_user, macros::map, maps::HashMap,
+    bindings::{BPF_F_NO_PREALLOC, BPF_NOEXIST},
+    helpers::{bpf_probe_read_user, generated::bpf_probe_read_kernel},
+    macros::map,
+    maps::HashMap,
 };
 use tracer_common::{
-    Pid,
-    stack::{FRAMES, JsFrame, JsLayout, JsTop},
+    LossReason, Nanos, Pid, StackTail, Tid,
+    stack::{FRAMES, JsFrame, JsLayout, JsTop, JsWaitStack},
 };
 
-use crate::{setting::has_js, task::Place};
+use crate::{
+    count,
+    setting::{has_js, setting},
+    shared,
+    stack::is_due,
+    task::{Place, Task},
+};
 
 /// A hash, because few processes have V8.
 #[map]
@@ -25,7 +34,14 @@ pub(crate) fn layout(pid: Pid) -> Option<&'static JsLayout> {
     unsafe { JS_LAYOUTS.get(pid) }
 }
 
-/// Takes the user stack of the current thread. Gives the frames that are filled.
+/// Where threads that wait inside of JavaScript have called from. Apart from the others: it takes six times the room.
+#[map]
+static JS_WAITS: HashMap<Tid, JsWaitStack> = HashMap::with_max_entries(4_096, BPF_F_NO_PREALLOC);
+
+/// A frame is not larger.
+const LARGEST: u64 = 1 << 20;
+
+/// Takes the user stack of the current thread, which runs. Gives the frames that are filled.
 ///
 /// # Safety
 /// All may be written, and nobody else does.
@@ -36,8 +52,6 @@ pub(crate) unsafe fn walk(
     top: *mut JsTop,
     frames: *mut [JsFrame; FRAMES],
 ) -> usize {
-    /// A frame is not larger.
-    const LARGEST: u64 = 1 << 20;
     let Some(place) = Place::current() else {
         return 0;
     };
@@ -46,7 +60,154 @@ pub(crate) unsafe fn walk(
         (*top).bytecode = place.r12;
         (*top).offset = place.r9;
         (*top).pushed = read(place.stack).unwrap_or([0; 2]);
+        walk_from(layout, &place, 0, addresses, frames)
     }
+}
+
+/// What became of the stack of a thread that begins to wait.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Kept {
+    /// It does not wait inside of JavaScript.
+    Outside,
+    /// One was taken a moment ago.
+    TooSoon,
+    Stack,
+}
+
+/// Takes the user stack of the current thread, which begins to wait, if it does so inside of JavaScript: two words tell.
+/// `paced_at` is the time when that is to be done only so often; 0: the caller sees to that. Not a part of its callers:
+/// see `count::meet`.
+#[inline(never)]
+pub(crate) fn keep(pid: Pid, tid: Tid, paced_at: Nanos) -> Kept {
+    let Some(layout) = layout(pid) else {
+        return Kept::Outside;
+    };
+    let Some(place) = Place::current() else {
+        return Kept::Outside;
+    };
+    let exit = exit_frame(layout, &place).unwrap_or(0);
+    if exit == 0 {
+        return Kept::Outside;
+    }
+    let Some(kept) = slot(tid) else {
+        return Kept::TooSoon;
+    };
+    let every = setting!(stack_every);
+    // SAFETY: the verifier has checked the pointer, and only this thread writes its stack.
+    unsafe {
+        if paced_at.0 != 0 {
+            if !is_due(&mut (*kept).next, paced_at) {
+                return Kept::TooSoon;
+            }
+            (*kept).next.0 += every;
+        }
+        let (addresses, frames) = (&raw mut (*kept).addresses, &raw mut (*kept).frames);
+        (*kept).count = walk_from(layout, &place, exit, addresses, frames) as u64;
+    }
+    Kept::Stack
+}
+
+/// Forgets the stack of a thread that is gone.
+#[inline(always)]
+pub(crate) fn forget(tid: Tid) {
+    if has_js() {
+        // An error means that there is none.
+        let _ = JS_WAITS.remove(tid);
+    }
+}
+
+/// Copies the kept stack of a waiting thread. Gives the frames that are filled.
+///
+/// # Safety
+/// Both may be written, and nobody else does.
+#[inline(always)]
+pub(crate) unsafe fn copy_kept(
+    tid: Tid,
+    tail: *mut StackTail,
+    frames: *mut [JsFrame; FRAMES],
+) -> usize {
+    let Some(kept) = JS_WAITS.get_ptr_mut(tid) else {
+        return 0;
+    };
+    // SAFETY: the buffers are as long as it says; the thread sleeps, so nobody writes its stack.
+    unsafe {
+        bpf_probe_read_kernel(
+            (&raw mut (*tail).first).cast(),
+            size_of::<[u64; FRAMES]>() as u32,
+            (&raw const (*kept).addresses).cast(),
+        );
+        bpf_probe_read_kernel(
+            frames.cast(),
+            size_of::<[JsFrame; FRAMES]>() as u32,
+            (&raw const (*kept).frames).cast(),
+        );
+        (*kept).count as usize
+    }
+}
+
+#[inline(always)]
+fn slot(tid: Tid) -> Option<*mut JsWaitStack> {
+    if let Some(kept) = JS_WAITS.get_ptr_mut(tid) {
+        return Some(kept);
+    }
+    if JS_WAITS
+        .insert(tid, shared::zeros::<JsWaitStack>()?, u64::from(BPF_NOEXIST))
+        .is_err()
+    {
+        count::lost(LossReason::STACK_TABLE_FULL);
+    }
+    JS_WAITS.get_ptr_mut(tid)
+}
+
+/// The frame with which JavaScript of the current thread called what goes on, as V8 itself notes it for its own walks;
+/// `None` when that is not known, or JavaScript has called nothing. What waits are functions of libraries, built without
+/// frame pointers: from there no way leads to it, and stacks are full of what earlier calls left behind.
+/// <https://github.com/v8/v8/blob/12.4.254/src/builtins/x64/builtins-x64.cc> (`Builtins::Generate_CEntry`)
+#[inline(always)]
+fn exit_frame(layout: &JsLayout, place: &Place) -> Option<u64> {
+    // `struct pthread` has the first 32 in itself, each with a count before it.
+    // https://sourceware.org/git/?p=glibc.git;a=blob;f=nptl/descr.h;hb=glibc-2.36 (`specific_1stblock`)
+    const KEYS: u32 = 32;
+    const FIRST_KEY: u64 = 0x318;
+    if layout.exit == 0 {
+        return None;
+    }
+    let place_of_isolate = if layout.isolate_slot == 0 {
+        layout.isolate as u64
+    } else if layout.is_key == 0 {
+        read::<u64>(layout.isolate_slot)?
+    } else {
+        let key: u32 = read(layout.isolate_slot)?;
+        if key >= KEYS {
+            return None;
+        }
+        FIRST_KEY + 16 * u64::from(key)
+    };
+    let pointer = Task::current().thread_pointer()?;
+    let isolate: u64 = read(pointer.wrapping_add(place_of_isolate))?;
+    if isolate == 0 {
+        return None;
+    }
+    let exit: u64 = read(isolate.wrapping_add(u64::from(layout.exit)))?;
+    // V8's own threads work for the isolate of another thread, which has its frames elsewhere.
+    let is_own = exit > place.stack && exit - place.stack < LARGEST;
+    (is_own && exit & 7 == 0).then_some(exit)
+}
+
+/// Goes from frame to frame. `exit` is the frame at which JavaScript was left, 0 when it may run: frames inside of it are
+/// taken as far as they lead to it, and none of them is one of JavaScript.
+///
+/// # Safety
+/// Both may be written, and nobody else does.
+#[inline(always)]
+unsafe fn walk_from(
+    layout: &JsLayout,
+    place: &Place,
+    mut exit: u64,
+    addresses: *mut [u64; FRAMES],
+    frames: *mut [JsFrame; FRAMES],
+) -> usize {
     let (mut address, mut fp) = (place.instruction, place.frame);
     let mut count = 0;
     for at in 0..FRAMES {
@@ -55,6 +216,30 @@ pub(crate) unsafe fn walk(
         // SAFETY: the same.
         let frame = unsafe { &raw mut (*frames)[at] };
         count = at + 1;
+        if exit != 0 {
+            // SAFETY: the same.
+            unsafe { frame.write(JsFrame::default()) };
+            let is_inside = fp >= place.stack && fp < exit;
+            let inner = if is_inside {
+                read::<[u64; 2]>(fp)
+            } else {
+                None
+            };
+            if let Some([next, back]) = inner
+                && next > fp
+                && next <= exit
+                && back != 0
+            {
+                (address, fp) = (back, next);
+                continue;
+            }
+            let Some([next, back]) = read::<[u64; 2]>(exit) else {
+                break;
+            };
+            (address, fp) = (back, next);
+            exit = 0;
+            continue;
+        }
         let Some([offset, bytecode, _, function, context, next, back]) =
             read::<[u64; 7]>(fp.wrapping_sub(40))
         else {

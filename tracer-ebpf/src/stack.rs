@@ -8,11 +8,16 @@ use aya_ebpf::{
     maps::{HashMap, PerCpuArray},
 };
 use tracer_common::{
-    LossReason, Nanos, StackTail, ThreadRow, Tid,
-    stack::{FRAMES, WaitStack},
+    LossReason, Nanos, StackTail, State, ThreadRow, Tid,
+    stack::{FRAMES, WaitStack, kept},
 };
 
-use crate::{count, setting::setting, shared};
+use crate::{
+    count,
+    javascript::{self, Kept},
+    setting::{has_js, setting},
+    shared,
+};
 
 /// Where threads that wait have called from. Not in their rows: most of them never wait for long.
 #[map]
@@ -24,38 +29,78 @@ static SENT: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(5, 0);
 
 const BYTES: u32 = 8 * FRAMES as u32;
 
-/// Keeps the user stack of the current thread, which begins to wait, unless one was taken a moment ago.
+/// True when a stack may be taken: none was taken a moment ago. `next` is when it would be due at an even pace.
 #[inline(always)]
-pub(crate) fn keep<C: EbpfContext>(context: &C, tid: Tid, row: &mut ThreadRow, at: Nanos) {
+pub(crate) fn is_due(next: &mut Nanos, at: Nanos) -> bool {
     /// Stacks that may be taken at once after a pause: a long wait often follows a few short ones.
     const BURST: u64 = 10;
-    row.has_stack = 0;
-    // `stack_at` is when the next one would be due at an even pace.
-    if setting!(stack_every) == 0 || row.stack_at.0 > at.0 {
-        return;
+    if setting!(stack_every) == 0 || next.0 > at.0 {
+        return false;
     }
     let earliest = at.0.saturating_sub(BURST * setting!(stack_every));
-    if row.stack_at.0 < earliest {
-        row.stack_at = Nanos(earliest);
+    if next.0 < earliest {
+        *next = Nanos(earliest);
     }
-    let kept = match STACKS.get_ptr_mut(tid) {
-        Some(kept) => Some(kept),
-        None => {
-            if let Some(empty) = shared::zeros::<WaitStack>()
-                && STACKS.insert(tid, empty, u64::from(BPF_NOEXIST)).is_err()
-            {
-                count::lost(LossReason::STACK_TABLE_FULL);
-            }
-            STACKS.get_ptr_mut(tid)
-        }
+    true
+}
+
+/// Keeps the user stack of the current thread, which begins to wait as its row says, unless one was taken a moment ago.
+///
+/// Of a wait for events only when that is inside of JavaScript: a loop runs inside of its loop. That of an idle loop is of
+/// no interest, and costs a comparison. Such waits have a pace of their own: without its stack nobody would know of one.
+#[inline(always)]
+pub(crate) fn keep<C: EbpfContext>(context: &C, tid: Tid, row: &mut ThreadRow, at: Nanos) {
+    row.has_stack = kept::NOTHING;
+    let is_loop = row.state() == State::EPOLL;
+    let is_skipped = if is_loop {
+        row.idle_on == row.waiting_on as u16
+    } else {
+        !is_due(&mut row.stack_at, at)
     };
-    let Some(kept) = kept else { return };
-    // SAFETY: the verifier has checked the pointer; the buffer is as long as it says, and only this thread writes it.
-    unsafe {
-        (*kept).bytes = user(context, (&raw mut (*kept).frames).cast());
+    if is_skipped {
+        return;
+    }
+    let found = if has_js() {
+        javascript::keep(row.pid, tid, if is_loop { at } else { Nanos(0) })
+    } else {
+        Kept::Outside
+    };
+    match (found, is_loop) {
+        (Kept::Stack, _) => {
+            row.has_stack = kept::JAVASCRIPT;
+            if is_loop {
+                return;
+            }
+        }
+        (Kept::Outside, true) => {
+            row.idle_on = row.waiting_on as u16;
+            return;
+        }
+        (Kept::TooSoon, true) => return,
+        (Kept::Outside | Kept::TooSoon, false) => {
+            let Some(slot) = slot(tid) else { return };
+            // SAFETY: the verifier has checked the pointer; the buffer is as long as it says, and only this thread
+            // writes it.
+            unsafe {
+                (*slot).bytes = user(context, (&raw mut (*slot).frames).cast());
+            }
+            row.has_stack = kept::ADDRESSES;
+        }
     }
     row.stack_at.0 += setting!(stack_every);
-    row.has_stack = 1;
+}
+
+#[inline(always)]
+fn slot(tid: Tid) -> Option<*mut WaitStack> {
+    if let Some(slot) = STACKS.get_ptr_mut(tid) {
+        return Some(slot);
+    }
+    if let Some(empty) = shared::zeros::<WaitStack>()
+        && STACKS.insert(tid, empty, u64::from(BPF_NOEXIST)).is_err()
+    {
+        count::lost(LossReason::STACK_TABLE_FULL);
+    }
+    STACKS.get_ptr_mut(tid)
 }
 
 /// Forgets the stack of a thread that is gone.
@@ -63,6 +108,7 @@ pub(crate) fn keep<C: EbpfContext>(context: &C, tid: Tid, row: &mut ThreadRow, a
 pub(crate) fn forget(tid: Tid) {
     // An error means that there is none.
     let _ = STACKS.remove(tid);
+    javascript::forget(tid);
 }
 
 /// Copies the kept stack of a waiting thread.

@@ -7,7 +7,7 @@ use tracer_common::{
     Nanos, Pid, State, SyscallNr, ThreadRow, Tid,
     event::LongWait,
     futex::{Arguments, Operation, nr, operation, shared},
-    stack::StackId,
+    stack::{JsTop, StackId, kept},
     table::{LockKey, LockKind, Locks, WakeKey, Wakes},
 };
 
@@ -15,6 +15,7 @@ use super::{Returned, now};
 use crate::{
     count, emit,
     filter::maybe,
+    javascript,
     setting::setting,
     shared::{Rows as _, add, record},
     stack,
@@ -44,7 +45,12 @@ fn waking(ctx: &RawTracePointContext, task: Task) -> Option<()> {
     let (waker_pid, waker) = emit::current();
     let by_current = waker.0 != 0 && current_syscall().is_some_and(|call| wakes(call, state));
     row.waker = if by_current { waker } else { Tid(0) };
-    if !state.is_blocked() || state == State::EPOLL || setting!(long_wait) == 0 {
+    if !state.is_blocked() || setting!(long_wait) == 0 {
+        return None;
+    }
+    let has_stack = row.has_stack;
+    // An event loop that is idle waits for long, too.
+    if state == State::EPOLL && has_stack != kept::JAVASCRIPT {
         return None;
     }
     let at = now();
@@ -64,12 +70,25 @@ fn waking(ctx: &RawTracePointContext, task: Task) -> Option<()> {
         state,
         reserved: [0; 3],
     };
-    let has_stack = row.has_stack != 0;
     let take_waker = by_current && maybe(waker_pid);
+    if has_stack == kept::JAVASCRIPT {
+        emit::emit_js(emit::Slot::WAIT, at, wait, |tail, top, frames| {
+            // SAFETY: the slot of this CPU.
+            unsafe {
+                top.write(JsTop::default());
+                (*tail).second_bytes = 0;
+                if take_waker {
+                    stack::second_user(ctx, tail);
+                }
+                javascript::copy_kept(tid, tail, frames)
+            }
+        });
+        return Some(());
+    }
     emit::emit_with_stacks(at, wait, |tail| {
         // SAFETY: the tail of a reserved entry.
         unsafe {
-            if has_stack {
+            if has_stack == kept::ADDRESSES {
                 stack::copy_kept(tid, tail);
             }
             if take_waker {

@@ -30,7 +30,7 @@ fn sampled(ctx: &PerfEventContext) -> Option<()> {
     tokio::tell(pid, tid, &mut sample);
     if let Some(layout) = javascript::layout(pid) {
         callback::tell(tid, &mut sample);
-        emit::emit_js(now(), sample, |tail, top, frames| {
+        emit::emit_js(emit::Slot::SAMPLE, now(), sample, |tail, top, frames| {
             // SAFETY: the slot of this CPU.
             unsafe {
                 stack::second_kernel(ctx, tail);

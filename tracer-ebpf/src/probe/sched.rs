@@ -35,8 +35,7 @@ pub(crate) fn sched_wakeup(ctx: RawTracePointContext) -> i32 {
 #[inline(always)]
 fn switched(ctx: &RawTracePointContext) -> Option<()> {
     let (previous, _) = emit::current();
-    let next = Task(ctx.arg(2));
-    let next_pid = next.pid()?;
+    let next_pid = Task(ctx.arg(2)).pid()?;
     let (out, into) = (maybe(previous), maybe(next_pid));
     if !out && !into {
         return None;
@@ -46,7 +45,7 @@ fn switched(ctx: &RawTracePointContext) -> Option<()> {
         let _ = switched_out(ctx, ctx.arg::<u64>(0) & 1 != 0, ctx.arg::<u32>(3), at);
     }
     if into {
-        let _ = switched_in(next, next_pid, at);
+        let _ = switched_in(Task(ctx.arg(2)), next_pid, at);
     }
     Some(())
 }
@@ -66,7 +65,7 @@ fn switched_out(
     event_loop::leave_cpu(tid, row, state, at);
     apply(row, Edge::SwitchOut(state), at);
     if state != State::DEAD {
-        if state.is_blocked() && state != State::EPOLL {
+        if state.is_blocked() {
             stack::keep(ctx, tid, row, at);
         }
         return Some(());
