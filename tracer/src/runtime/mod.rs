@@ -22,6 +22,7 @@ use crate::target::{
 pub mod cache;
 mod code;
 pub mod dwarf;
+mod evaluate;
 pub mod image;
 pub mod memory;
 pub mod node;
@@ -164,6 +165,8 @@ impl Found {
         let recognised = cache.recognise(&file, &image);
         self.from_cache += u32::from(recognised.is_from_cache);
         let build_id = image.build_id().unwrap_or_default().to_vec();
+        // To recognise it most of it was read: pages of a new mapping count as ours when they are touched, and few are.
+        let content = sys::map_file(&own_path(&file)).ok()?;
         Some(Mapped {
             path: path.to_owned(),
             file: Arc::new(file),

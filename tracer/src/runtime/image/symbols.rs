@@ -115,15 +115,6 @@ impl<'data> Image<'data> {
         found
     }
 
-    /// The addresses of the variable or function of this mangled name.
-    #[must_use]
-    pub fn extent(&self, name: &str) -> Option<Range<u64>> {
-        let symbols = self.symbols();
-        let found = |symbol: &&Symbol| symbols.name(symbol) == Some(name);
-        let symbol = symbols.sorted.iter().find(found)?;
-        Some(symbol.address..symbol.address.checked_add(symbol.size)?)
-    }
-
     /// Where thread-local variables are in the block and their size, in bytes, of those whose mangled name fits.
     pub fn thread_locals<'a>(
         &'a self,

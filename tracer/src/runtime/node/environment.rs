@@ -9,7 +9,7 @@
 //! Nothing is believed for where it is: every object has to begin with the vtable of its class, every list has to lead
 //! back, and an environment's own lists have to be lists.
 
-use std::ops::Range;
+use std::{collections::BTreeMap, ops::Range};
 
 use super::{
     Component, Node,
@@ -17,6 +17,7 @@ use super::{
 };
 use crate::runtime::{code::Code, image::Image, memory::Memory};
 use iced_x86::{OpKind, Register};
+use tracer_common::Tid;
 
 /// The class of environments.
 /// <https://github.com/nodejs/node/blob/v24.0.0/src/env.h> (`class Environment final : public MemoryRetainer`)
@@ -100,6 +101,8 @@ pub(super) struct Environments {
     main: Option<u64>,
     /// Where a worker has the address of its own environment, in bytes.
     own_in_worker: Option<usize>,
+    /// The workers whose environments were found last, by these.
+    workers: BTreeMap<u64, u64>,
 }
 
 impl Environments {
@@ -114,6 +117,7 @@ impl Environments {
             worker: worker.map(|worker| worker.wrapping_add(module.bias)),
             main: None,
             own_in_worker: None,
+            workers: BTreeMap::new(),
         })
     }
 
@@ -138,6 +142,7 @@ impl Environments {
             None => self.on_default_loop(memory, &is_one, budget)?,
         };
         self.main = Some(main);
+        self.workers.clear();
         let mut all = vec![main];
         let mut next = 0;
         let Some(worker) = self.worker else {
@@ -153,12 +158,18 @@ impl Environments {
                 });
                 if let Some((place, own)) = own {
                     own_in_worker = Some(place);
+                    self.workers.insert(own, worker);
                     all.push(own);
                 }
             }
         }
         self.own_in_worker = own_in_worker;
         Ok(all)
+    }
+
+    /// The thread of a worker, by its environment, of those that were found last.
+    pub(super) fn thread(&self, memory: &dyn Memory, environment: u64) -> Option<Tid> {
+        thread(memory, *self.workers.get(&environment)?)
     }
 
     /// The environment that handles of the default loop are part of.
@@ -265,6 +276,22 @@ fn own_environment(
     let words = words(&bytes).enumerate();
     let mut words = words.filter(|(place, word)| places.contains(place) && *word != 0);
     words.find(|&(_, word)| is_one(word))
+}
+
+/// The thread of a worker (`Worker::tid_`, wherever it is): glibc's name for a thread is the address of what it keeps of it
+/// (`struct pthread`), which begins with that address, has it again as the third word, and the number that the kernel
+/// has for the thread behind that.
+/// <https://github.com/bminor/glibc/blob/glibc-2.36/nptl/descr.h> (`pid_t tid`),
+/// <https://github.com/bminor/glibc/blob/glibc-2.36/sysdeps/x86_64/nptl/tls.h> (`tcbhead_t`)
+fn thread(memory: &dyn Memory, worker: u64) -> Option<Tid> {
+    const SELF: u64 = 16;
+    const TID: u64 = 0x2d0;
+    let bytes = after(memory, worker, WORKER_BYTES as u64);
+    let mut words = words(&bytes).filter(|word| *word != 0 && word.is_multiple_of(16));
+    let is = |at: u64, word: u64| memory.word(at).is_some_and(|found| found == word);
+    let thread = words.find(|&word| is(word, word) && is(word.wrapping_add(SELF), word))?;
+    let tid = memory.word(thread.wrapping_add(TID))? as u32;
+    (tid != 0).then_some(Tid(tid))
 }
 
 /// As much as can be read of [`LARGEST`] bytes before `end`, with where it begins.

@@ -16,6 +16,7 @@ use tracer_common::Nanos;
 use super::{
     Component, Node,
     environment::Environments,
+    heap::{self, Heap, Heaps},
     list::{Before, Budget, Links, Unknown, word},
     timers::{Due, Timers},
 };
@@ -55,8 +56,11 @@ pub struct InFlight {
 pub struct Reader {
     environments: Environments,
     timers: Option<Timers>,
+    heaps: Option<Heaps>,
     node: Node,
     lists: Option<[List; 2]>,
+    /// Environments that were there when it was last read.
+    known: Vec<u64>,
 }
 
 /// A list in each environment.
@@ -82,9 +86,25 @@ impl Reader {
         Some(Self {
             environments: Environments::of(node)?,
             timers: Timers::of(counts),
+            heaps: Heaps::of(node),
             node: node.clone(),
             lists: None,
+            known: Vec::new(),
         })
+    }
+
+    /// How large the heaps of V8 are now, the main thread's first: of the threads that were there at the last
+    /// [`Self::read`].
+    ///
+    /// # Errors
+    /// When that cannot be told: see [`heap::Unknown`].
+    pub fn heaps(&mut self, memory: &dyn Memory) -> Result<Vec<Heap>, heap::Unknown> {
+        let heaps = self.heaps.as_mut().ok_or(heap::Unknown::NoFunctions)?;
+        let mut found = heaps.read(memory, &self.known)?;
+        for heap in &mut found {
+            heap.tid = self.environments.thread(memory, heap.environment);
+        }
+        Ok(found)
     }
 
     /// What is in flight now.
@@ -111,6 +131,7 @@ impl Reader {
         };
         let heads = lists.map(|list| (list.head, list.links));
         let environments = self.environments.find(memory, &heads, budget)?;
+        self.known.clone_from(&environments);
         let [mut requests, mut handles] = [BTreeMap::new(), BTreeMap::new()];
         let mut due = Some(Due::default());
         for &environment in &environments {

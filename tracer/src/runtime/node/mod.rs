@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Mapped, code::Code, image::Image, memory::Memory};
 
+pub mod buffers;
 mod environment;
+pub mod heap;
 pub mod in_flight;
 mod list;
 pub mod points;
@@ -91,6 +93,12 @@ pub struct Parts {
     pub counts: [Option<u64>; 2],
     /// Where libuv keeps the address of its default loop, as the file was linked.
     pub default_loop: Option<u64>,
+    /// What tells how large heaps are.
+    #[serde(default)]
+    pub heap: Option<heap::Places>,
+    /// What tells how large array buffers are.
+    #[serde(default)]
+    pub buffers: Option<buffers::Places>,
     /// What this file cannot give and why, one line each.
     pub notes: Vec<String>,
 }
@@ -147,6 +155,7 @@ pub fn recognise(image: &Image) -> Option<Parts> {
             parts.notes.push(note.to_owned());
         }
         parts.classes = work::classes(image);
+        parts.buffers = buffers::places(&code);
     }
     if parts.has(Component::Uv) {
         parts.default_loop = environment::default_loop(&code);
@@ -162,6 +171,16 @@ pub fn recognise(image: &Image) -> Option<Parts> {
             let note = "no JavaScript stacks: V8 was built without its numbers for debuggers";
             parts.notes.push(note.to_owned());
         }
+        parts.heap = heap::places(&code);
+        let has_last = parts.heap.as_ref().map(|heap| heap.last_full.is_some());
+        let note = match has_last {
+            Some(true) => None,
+            Some(false) => {
+                Some("sizes of heaps after each mark-compact: where V8 keeps them was not found")
+            }
+            None => Some("sizes of heaps: the file has no functions that tell them"),
+        };
+        parts.notes.extend(note.map(str::to_owned));
     }
     Some(parts)
 }

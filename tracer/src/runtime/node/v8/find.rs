@@ -3,7 +3,7 @@
 use std::{collections::HashSet, fs::File, os::fd::AsRawFd as _};
 
 use memchr::memmem;
-use tracer_common::Pid;
+use tracer_common::{Pid, stack::JsLayout};
 
 use super::{Layout, Texts};
 use crate::{
@@ -15,12 +15,14 @@ use crate::{
 };
 
 /// V8 in a process.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     /// Where it keeps things.
     pub layout: Layout,
     /// The file it is in, as `/proc/PID/maps` has it.
     file: (u64, u64),
+    /// How far from where it was linked the process has it.
+    bias: u64,
 }
 
 /// Looks for V8 in the files with code that `pid` has mapped.
@@ -35,14 +37,16 @@ pub fn find(pid: Pid) -> Option<Found> {
         .find_map(|mapping| {
             let path = mapping::seen_from(&root, &mapping.path);
             let (file, _) = mapping::open(pid, mapping, path, true)?;
+            let (layout, bias) = layout(&file, mapping)?;
             Some(Found {
-                layout: layout(&file)?,
+                layout,
                 file: (mapping.device, mapping.inode),
+                bias,
             })
         })
 }
 
-fn layout(file: &File) -> Option<Layout> {
+fn layout(file: &File, mapping: &Mapping) -> Option<(Layout, u64)> {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     let content = sys::map_file(path.as_ref()).ok()?;
     let image = Image::parse(&content)?;
@@ -50,10 +54,17 @@ fn layout(file: &File) -> Option<Layout> {
     let is_likely = [".dynstr", ".strtab"]
         .iter()
         .any(|names| memmem::find(image.section(names), b"v8dbg_").is_some());
-    is_likely.then(|| Layout::of(&image))?
+    let layout = is_likely.then(|| Layout::of(&image))??;
+    Some((layout, image.bias(mapping.start, mapping.offset)?))
 }
 
 impl Found {
+    /// What the kernel side needs of it.
+    #[must_use]
+    pub fn for_kernel(&self) -> JsLayout {
+        self.layout.for_kernel(self.bias)
+    }
+
     /// Which files with code the process has mapped now.
     #[must_use]
     pub fn texts(&self, pid: Pid) -> Texts {

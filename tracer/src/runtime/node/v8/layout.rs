@@ -6,7 +6,10 @@ use std::{collections::HashMap, ops::Range};
 
 use tracer_common::stack::JsLayout;
 
-use super::position::Encoding;
+use super::{
+    exit::{self, Isolate},
+    position::Encoding,
+};
 use crate::runtime::image::Image;
 
 /// Version of V8: major and minor.
@@ -33,6 +36,8 @@ struct Row {
     reaction_next: u64,
     /// `MemoryChunk.flags`, from the start of the page
     page_flags: u64,
+    /// `ThreadLocalTop.c_entry_fp_`, from the start of the isolate; where the file is not stripped, its code tells it
+    exit: u64,
 }
 
 /// Each row measured with the Node.js release that has this version: 18, 20, 22, 24, 26.
@@ -53,6 +58,7 @@ const TABLE: &[Row] = &[
         encoding: Encoding::Sign,
         reaction_next: 8,
         page_flags: 8,
+        exit: 0x4538,
     },
     Row {
         since: (11, 3),
@@ -70,6 +76,7 @@ const TABLE: &[Row] = &[
         encoding: Encoding::Sign,
         reaction_next: 8,
         page_flags: 8,
+        exit: 0x180,
     },
     Row {
         since: (12, 4),
@@ -87,6 +94,7 @@ const TABLE: &[Row] = &[
         encoding: Encoding::Sign,
         reaction_next: 16,
         page_flags: 0,
+        exit: 0x110,
     },
     Row {
         since: (13, 6),
@@ -104,6 +112,7 @@ const TABLE: &[Row] = &[
         encoding: Encoding::Sign,
         reaction_next: 16,
         page_flags: 0,
+        exit: 0x140,
     },
     Row {
         since: (14, 6),
@@ -121,6 +130,7 @@ const TABLE: &[Row] = &[
         encoding: Encoding::Bits,
         reaction_next: 16,
         page_flags: 0,
+        exit: 0x148,
     },
     // Not seen yet: names, and no lines before the tables were.
     Row {
@@ -139,6 +149,7 @@ const TABLE: &[Row] = &[
         encoding: Encoding::Unknown,
         reaction_next: 16,
         page_flags: 0,
+        exit: 0x148,
     },
 ];
 
@@ -210,6 +221,9 @@ pub struct Layout {
     pub(super) encoding: Encoding,
     pub(super) reaction_next: u64,
     pub(super) page_flags: u64,
+    pub(super) exit: u64,
+    /// How a thread finds its isolate; `None`: it is not known.
+    pub(super) isolate: Option<Isolate>,
     /// Where in the file V8's own functions are, in bytes from its start; empty when it does not tell.
     pub(super) builtins: Range<u64>,
     /// From here on to their end are those that run one bytecode each.
@@ -229,6 +243,7 @@ impl Layout {
         let mut values = HashMap::new();
         let mut builtins = Vec::new();
         let mut handlers = None;
+        let mut entry = None;
         let mut sizes = None;
         for (place, name) in image.beginning_with(&wanted) {
             let address = place.start;
@@ -236,6 +251,9 @@ impl Layout {
                 sizes = Some(place);
             } else if name.starts_with(BUILTINS) {
                 builtins.push(address);
+                if name.starts_with(exit::ENTRIES) {
+                    entry = Some(address);
+                }
                 if name == "Builtins_WideHandler" {
                     handlers = Some(address);
                 }
@@ -247,6 +265,10 @@ impl Layout {
         let version = (version("major")?, version("minor")?);
         let mut layout = Self::told(version, &|name| values.get(name).copied())?;
         layout.place_builtins(image, &builtins, handlers);
+        layout.isolate = Isolate::of(image);
+        if let Some(exit) = entry.and_then(|entry| exit::frame(image, entry)) {
+            layout.exit = exit;
+        }
         if let Some(sizes) = sizes {
             let size = sizes.end.saturating_sub(sizes.start);
             // Three scales of fewer than 256 bytecodes.
@@ -386,6 +408,8 @@ impl Layout {
             encoding: row.encoding,
             reaction_next: row.reaction_next,
             page_flags: row.page_flags,
+            exit: row.exit,
+            isolate: None,
             builtins: 0..0,
             handlers: u64::MAX,
             bytecode_sizes: Box::default(),
@@ -409,19 +433,25 @@ impl Layout {
         self.function_context > 0 && !wanted.contains(&0)
     }
 
-    /// What the kernel side needs of it.
+    /// What the kernel side needs of it, in a process that has the file so far from where it was linked.
     #[must_use]
-    pub fn for_kernel(&self) -> JsLayout {
+    pub fn for_kernel(&self, bias: u64) -> JsLayout {
         // Offsets in small objects.
         let short = |offset: u64| u32::try_from(offset).unwrap_or(0);
-        JsLayout {
+        let mut layout = JsLayout {
             first_type: u32::from(self.types.first_function),
             last_type: u32::from(self.types.last_function),
             map_type: short(self.map_type),
             shared: short(self.function_shared),
             code: short(self.function_code),
             cell: short(self.function_cell),
+            ..JsLayout::default()
+        };
+        if let Some(isolate) = self.isolate {
+            layout.exit = short(self.exit);
+            isolate.tell(bias, &mut layout);
         }
+        layout
     }
 }
 

@@ -17,6 +17,7 @@ use tracer_common::stack::{JsFrame, JsTop};
 pub mod awaits;
 mod code;
 mod dispatch;
+mod exit;
 mod find;
 mod frame;
 mod function;
