@@ -72,6 +72,26 @@ struct Long {
     stack: StackId,
 }
 
+impl Long {
+    /// Where it spent its time: where it waited longest, if it waited for most of it.
+    fn found_in(&self, found: &Found) -> StackId {
+        let (tid, since, until) = (self.header.tid, self.iteration.since, self.header.at);
+        // The first part is that for which it only had no CPU.
+        let [_, waits @ ..] = self.iteration.off;
+        let waited = waits
+            .iter()
+            .fold(0u64, |sum, &part| sum.saturating_add(part));
+        let busy = until.since(since).unwrap_or_default();
+        if waited > busy.0 / 2 {
+            let longest = found.longest_wait(tid, since, until);
+            if longest != StackId::NONE {
+                return longest;
+            }
+        }
+        found.within(tid, since, until)
+    }
+}
+
 /// A thread's times, for those who have a loop.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Spent {
@@ -122,34 +142,39 @@ impl Loops {
     /// A thread of a process that may have loops was found running.
     pub(super) fn sampled(&mut self, header: &EventHeader, sample: &CpuSample) {
         let time = Nanos(sample.period);
-        self.found.note(header.tid, header.at, sample.stack, time);
-        // Samples in JavaScript come when they have names: after the end of the iteration they fell into.
-        let fits = |long: &&mut Long| {
-            let (since, until) = (long.iteration.since, long.header.at);
-            long.header.tid == header.tid && (since..=until).contains(&header.at)
-        };
-        if let Some(long) = self.long.iter_mut().rev().find(fits) {
-            let (since, until) = (long.iteration.since, long.header.at);
-            long.stack = self.found.within(header.tid, since, until);
-        }
+        self.found.ran(header.tid, header.at, sample.stack, time);
+        self.came(header.tid, header.at);
     }
 
     /// A thread of such a process waited for long.
     pub(super) fn waited(&mut self, at: Nanos, wait: &LongWait) {
         let time = at.since(wait.since).unwrap_or_default();
-        self.found.note(wait.tid, at, wait.stack, time);
+        self.found.waited(wait.tid, at, wait.stack, time);
+        self.came(wait.tid, at);
+    }
+
+    /// What was found in JavaScript comes when it has names: after the end of the iteration it fell into.
+    fn came(&mut self, tid: Tid, at: Nanos) {
+        let fits = |long: &&mut Long| {
+            let (since, until) = (long.iteration.since, long.header.at);
+            long.header.tid == tid && (since..=until).contains(&at)
+        };
+        if let Some(long) = self.long.iter_mut().rev().find(fits) {
+            long.stack = long.found_in(&self.found);
+        }
     }
 
     pub(super) fn long(&mut self, header: &EventHeader, iteration: &LongIteration) {
-        let stack = self.found.within(header.tid, iteration.since, header.at);
+        let mut long = Long {
+            header: *header,
+            iteration: *iteration,
+            stack: StackId::NONE,
+        };
+        long.stack = long.found_in(&self.found);
         if self.long.len() >= LONG {
             self.long.pop_front();
         }
-        self.long.push_back(Long {
-            header: *header,
-            iteration: *iteration,
-            stack,
-        });
+        self.long.push_back(long);
     }
 
     /// Things that are kept one by one.

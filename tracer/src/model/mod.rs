@@ -8,6 +8,7 @@ mod callbacks;
 mod counters;
 mod event_loops;
 mod found;
+mod heaps;
 mod histogram;
 mod javascript;
 mod level;
@@ -66,6 +67,7 @@ pub struct Model {
     node: node::Node,
     callbacks: callbacks::Callbacks,
     resources: resources::Resources,
+    heaps: heaps::Heaps,
     loops: event_loops::Loops,
     files: BTreeMap<(Pid, u32), FileMeta>,
     limits: BTreeMap<Pid, LimitsMeta>,
@@ -146,12 +148,14 @@ impl Model {
                 self.stacks.left(header.pid);
                 self.tasks.left(header.pid);
                 self.resources.left(header.pid);
+                self.heaps.left(header.pid);
                 self.end_process(header.pid, exit.code);
             }
             Event::Exec(exec) => {
                 self.stacks.left(header.pid);
                 self.tasks.left(header.pid);
                 self.resources.left(header.pid);
+                self.heaps.left(header.pid);
                 self.threads.take_over(exec.old_tid, header.tid);
             }
             Event::LongWait(wait) => {
@@ -310,7 +314,10 @@ impl Model {
             Meta::InFlight(meta) if self.processes.contains_key(&meta.pid) => {
                 self.resources.read(meta);
             }
-            Meta::InFlight(_) => {}
+            Meta::Heaps(meta) if self.processes.contains_key(&meta.pid) => {
+                self.heaps.read(meta);
+            }
+            Meta::InFlight(_) | Meta::Heaps(_) => {}
             Meta::Stack(meta) => self.stacks.stack(meta),
             Meta::Symbol(meta) => self.stacks.symbol(meta),
             Meta::File(meta) => {
@@ -415,6 +422,7 @@ impl Model {
             loops: self.loops_view(),
             in_flight: self.level_views(),
             resources_unknown: self.resources.unknown(),
+            findings: FindingsView::default(),
             quality: Quality {
                 events: self.events.total,
                 recent_events: self.events.recent,

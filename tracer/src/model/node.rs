@@ -133,6 +133,8 @@ impl Model {
             works: self.work_views(),
             pools: self.pool_views(),
             watched: self.tasks.works_watched(),
+            heaps: self.heaps.views(),
+            heaps_unknown: self.heaps.unknown(),
         }
     }
 

@@ -4,6 +4,7 @@
 
 mod callback;
 mod event_loop;
+mod finding;
 mod javascript;
 mod level;
 mod node;
@@ -19,6 +20,7 @@ use tracer_common::{
 
 pub use callback::*;
 pub use event_loop::*;
+pub use finding::*;
 pub use javascript::*;
 pub use level::*;
 pub use node::*;
@@ -74,6 +76,8 @@ pub struct Snapshot {
     pub in_flight: Vec<LevelView>,
     /// Why requests and handles of Node are not among that; `None` when they are.
     pub resources_unknown: Option<String>,
+    /// What was concluded; empty in what the model gives, see [`crate::findings`].
+    pub findings: FindingsView,
     /// How far the numbers can be trusted, and what they cost.
     pub quality: Quality,
     /// The last windows, oldest first, at most [`HISTORY`] of them.

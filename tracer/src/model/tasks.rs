@@ -196,14 +196,14 @@ impl Tasks {
 
     pub(super) fn waited(&mut self, at: Nanos, wait: &LongWait) {
         let time = at.since(wait.since).unwrap_or_default();
-        self.found.note(wait.tid, at, wait.stack, time);
+        self.found.waited(wait.tid, at, wait.stack, time);
     }
 
     fn spent(&mut self, key: Type, tid: Tid, at: Nanos, stack: StackId, time: Nanos) {
         if self.samples.len() < TYPES || self.samples.contains_key(&key) {
             self.samples.entry(key).or_default().add(stack, time);
         }
-        self.found.note(tid, at, stack, time);
+        self.found.ran(tid, at, stack, time);
     }
 
     pub(super) fn long(&mut self, header: &EventHeader, poll: &LongPoll) {

@@ -2,6 +2,7 @@
 
 mod callbacks;
 mod event_loops;
+mod heaps;
 mod memory;
 mod resources;
 mod stacks;

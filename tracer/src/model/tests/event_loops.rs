@@ -1,8 +1,8 @@
 //! Event loops: how busy each is, what goes on in it, where its long iterations were.
 
 use tracer_common::{
-    Event, EventHeader, Nanos, Pid, StackId, Tid,
-    event::{CpuSample, LongIteration},
+    Event, EventHeader, Nanos, Pid, StackId, State, Tid,
+    event::{CpuSample, LongIteration, LongWait},
     event_loop::{LoopKey, LoopRow},
     hist::bucket_index,
     table::Loops,
@@ -175,6 +175,65 @@ fn a_long_iteration_has_the_stack_that_was_found_in_it_for_longest() {
     assert_eq!((long.since, long.busy), (Nanos(100 * MS), Nanos(60 * MS)));
     assert_eq!(long.off[0], Nanos(5 * MS));
     assert_eq!(long.stack[0].address, 0x2000);
+}
+
+/// A thread that waited until `ms`, for so many milliseconds.
+fn wait(ms: u64, tid: u32, stack: u32, length: u64) -> Record {
+    let wait = LongWait {
+        since: Nanos((ms - length) * MS),
+        pid: Pid(1),
+        tid: Tid(tid),
+        stack: StackId(stack),
+        state: State::EPOLL,
+        ..LongWait::default()
+    };
+    // Another thread woke it.
+    happened(ms, 7, Event::LongWait(wait))
+}
+
+#[test]
+fn a_long_iteration_that_mostly_waited_has_the_stack_of_its_longest_wait() {
+    // Time off the CPU, and what is said of it: the sum of the shorter waits is longer, and so is that of the samples.
+    for (off, expected) in [
+        ([0, 0, 60 * MS, 0, 0], 0x1000),
+        ([0, 31 * MS, 30 * MS, 0, 0], 0x1000),
+        // It was ready, and got no CPU.
+        ([60 * MS, 0, 40 * MS, 0, 0], 0x2000),
+        ([0, 0, 40 * MS, 0, 0], 0x2000),
+    ] {
+        let mut records = begin("node");
+        for (id, frame) in [(3, 0x1000), (4, 0x2000), (5, 0x3000)] {
+            records.push(stack(id, frame));
+        }
+        let found = [
+            wait(99, 1, 5, 90),
+            wait(150, 1, 3, 30),
+            wait(170, 1, 4, 20),
+            wait(195, 1, 4, 20),
+            wait(160, 2, 5, 60),
+        ];
+        let iteration = LongIteration {
+            since: Nanos(100 * MS),
+            off,
+        };
+        let ended = happened(200, 1, Event::LongIteration(iteration));
+        // What has frames of JavaScript comes after the iteration it was in.
+        for is_late in [false, true] {
+            let mut records = records.clone();
+            if is_late {
+                records.push(ended.clone());
+                records.extend(found.clone());
+            } else {
+                records.extend(found.clone());
+                records.push(ended.clone());
+            }
+            let got = fold(records);
+            let [long] = &got.loops.long[..] else {
+                panic!("{:?}", got.loops.long)
+            };
+            assert_eq!(long.stack[0].address, expected, "{off:?}, {is_late}");
+        }
+    }
 }
 
 #[test]
