@@ -317,6 +317,8 @@ pub enum Meta {
     CallbackKind(CallbackKindMeta),
     /// What Node has in flight in a process.
     InFlight(InFlightMeta),
+    /// How large the heaps of V8 are in a process.
+    Heaps(HeapsMeta),
 }
 
 /// A runtime in a process, or that there is none.
@@ -426,6 +428,51 @@ pub struct InFlightMeta {
     pub await_places: Vec<(String, u64)>,
     /// Why there is nothing to tell; empty otherwise.
     pub why: String,
+}
+
+/// How large the heaps of V8 in a process are, as its memory tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeapsMeta {
+    /// When they were read.
+    pub at: Nanos,
+    /// The process.
+    pub pid: Pid,
+    /// One for each thread that runs JavaScript.
+    pub heaps: Vec<HeapMeta>,
+    /// Why there is nothing to tell; empty otherwise.
+    pub why: String,
+}
+
+/// A heap of V8.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeapMeta {
+    /// Tells the heaps of a process apart: the address of its isolate.
+    pub isolate: u64,
+    /// The thread it belongs to; `None` where that is not known.
+    pub tid: Option<Tid>,
+    /// Its spaces, as V8 names them.
+    pub spaces: Vec<HeapSpaceMeta>,
+    /// Bytes outside of it that its objects hold; `None` where that was not found.
+    pub external_bytes: Option<u64>,
+    /// Bytes in array buffers, which are part of those; `None` where that was not found.
+    pub array_buffer_bytes: Option<u64>,
+    /// Bytes it may have; `None` where that was not found.
+    pub limit_bytes: Option<u64>,
+    /// Mark-compacts so far; `None` where their number was not found.
+    pub full_collections: Option<u64>,
+    /// Bytes that the last of them left outside the young generation; `None` where that is not known, or while one runs.
+    pub after_full_bytes: Option<u64>,
+}
+
+/// A space of a heap.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeapSpaceMeta {
+    /// As V8 names it: `old_space`.
+    pub name: String,
+    /// Bytes of objects.
+    pub used_bytes: u64,
+    /// Bytes that are taken from the system.
+    pub committed_bytes: u64,
 }
 
 /// Tasks that wait in the same way.

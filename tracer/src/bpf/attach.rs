@@ -179,12 +179,14 @@ impl Programs {
         changed
     }
 
-    /// True when every program of a group at functions that were found is attached.
-    pub(super) fn is_complete(&self, group: Group) -> bool {
+    /// True when every program of a group at functions that were found is attached, but for those which were `refused`
+    /// when it was first switched on.
+    pub(super) fn is_complete(&self, group: Group, refused: impl Fn(&str) -> bool) -> bool {
         let mut of_group = PROBES.iter().filter(|probe| probe.group == group);
         of_group.all(|probe| match probe.attach {
             Attach::Functions { which, .. } => {
-                !self.functions.has(which) || self.is_attached(probe.name)
+                let is_there = self.functions.has(which);
+                !is_there || self.is_attached(probe.name) || refused(probe.name)
             }
             Attach::RawTracepoint(_)
             | Attach::CpuClock

@@ -81,7 +81,8 @@ impl Group {
     /// True for those at functions of a target.
     #[must_use]
     pub fn is_at_functions(self) -> bool {
-        self.is_governed() || Self::UNGOVERNED.contains(&self)
+        let governed = Self::GOVERNED.into_iter().flatten();
+        governed.chain(Self::UNGOVERNED).any(|&group| group == self)
     }
 
     /// True for those at functions of Node.
@@ -90,13 +91,7 @@ impl Group {
         matches!(self, Self::Gc | Self::Pool | Self::Callback | Self::Promise)
     }
 
-    /// True for those that are governed.
-    #[must_use]
-    pub fn is_governed(self) -> bool {
-        Self::GOVERNED.iter().any(|row| row.contains(&self))
-    }
-
-    /// All but the stream of single calls.
+    /// What people get who ask for nothing else: all but promises and the stream of single calls.
     pub const DEFAULT: &'static [Self] = &[
         Self::Process,
         Self::Sched,
@@ -116,23 +111,11 @@ impl Group {
 
     /// All but what has a risk that nobody can rule out: V8 maps the functions for promises once more for each isolate, but
     /// where it cannot (its file is gone, after an update) it copies them, and a copy of a probe ends the process.
-    pub const FULL: &'static [Self] = &[
-        Self::Process,
-        Self::Sched,
-        Self::Lock,
-        Self::Stack,
-        Self::Sample,
-        Self::Syscall,
-        Self::Timing,
-        Self::Io,
-        Self::Memory,
-        Self::Task,
-        Self::Wake,
-        Self::Gc,
-        Self::Pool,
-        Self::Callback,
-        Self::Calls,
-    ];
+    #[must_use]
+    pub fn full() -> Vec<Self> {
+        let all = Self::ALL.iter().copied();
+        all.filter(|&group| group != Self::Promise).collect()
+    }
 
     /// The word people type.
     #[must_use]
@@ -619,7 +602,7 @@ pub const PROBES: &[Probe] = &[
             is_return: false,
         },
         since: "6.1",
-        cost: "about 1.1 µs per await, per resumption, per settled promise",
+        cost: "only on request: about 1.1 µs per await, per resumption, per settled promise",
         gives: "awaits and promises: begun, resumed, settled",
     },
     Probe {

@@ -624,7 +624,10 @@ impl Kernel {
         let switched = programs.switch(group, on);
         self.attached = programs.attached();
         // Not again: polls that began before would be left out. Nor before all are there: whoever wants them tries again.
-        let is_complete = programs.is_complete(group);
+        let is_complete = programs.is_complete(group, |name| {
+            let mut probes = self.probes.iter();
+            probes.any(|probe| probe.name == name && probe.status == ProbeStatus::Refused)
+        });
         if on && is_complete && self.heeds_since(group).is_none() {
             self.heed(group, true);
         }

@@ -32,14 +32,13 @@ pub struct Awaiting {
 }
 
 impl AwaitReader {
-    /// For a process with V8 in it whose layout is known.
+    /// For a process in which this V8 was found.
     #[must_use]
-    pub fn of(pid: Pid) -> Option<Self> {
-        let at = v8::find(pid)?;
-        Some(Self {
-            v8: V8::new(at.layout.clone(), at.texts(pid)),
+    pub fn of(pid: Pid, v8: &v8::Found) -> Self {
+        Self {
+            v8: V8::new(v8.layout.clone(), v8.texts(pid)),
             next: Nanos(0),
-        })
+        }
     }
 
     /// Counts them, unless it is too early to do so again. `None` also when V8 moved objects during each reading, or not

@@ -209,7 +209,8 @@ fn time(record: &Record) -> Option<Nanos> {
             | Meta::Waits(_)
             | Meta::WorkType(_)
             | Meta::CallbackKind(_)
-            | Meta::InFlight(_),
+            | Meta::InFlight(_)
+            | Meta::Heaps(_),
         )
         | Record::Loss(_) => None,
     }

@@ -38,7 +38,7 @@ use self::{
 };
 pub use self::{
     governor::ORDER as SHED_ORDER,
-    javascript::JsSample,
+    javascript::JsEvent,
     node::points as points_of_node,
     observer::{Answer, Observer, Question},
     points::points,
@@ -308,15 +308,19 @@ impl Live {
     pub fn drain(&mut self, out: &mut Vec<Record>) {
         while let Some(read) = self.kernel.next_event(decode) {
             match read {
-                Some((header, Event::CpuSample(sample), tail)) if tail.has_js() => {
-                    self.activity.samples += 1;
-                    if let Some(late) = self.javascript.hold(header, sample, &tail) {
-                        self.sampled(&late, &[], out);
+                Some((header, event, tail)) if tail.has_js() => {
+                    if let Event::CpuSample(_) = event {
+                        self.activity.samples += 1;
+                    }
+                    if let Some(late) = self.javascript.hold(header, event, tail) {
+                        self.named(&late, &[], out);
                     }
                 }
                 Some((header, event, tail)) => {
                     let event = match tail.stacks {
-                        Some(tail) => self.number_stacks(header, event, &tail, out),
+                        Some(tail) => {
+                            self.number_stacks(header, event, tail.first(), tail.second(), out)
+                        }
                         None => event,
                     };
                     // The event comes first, what was looked up because of it afterwards.
@@ -332,20 +336,11 @@ impl Live {
         }
     }
 
-    /// Puts a sample on record whose frames were looked at: `names` has what was found.
-    fn sampled(&mut self, sample: &JsSample, names: &[Option<Named>], out: &mut Vec<Record>) {
-        let pid = sample.header.pid;
-        let frames = self.javascript.addresses(sample, names, out);
-        let mut number = |pid: Pid, frames: &[u64]| {
-            self.stacks.number(pid, frames, out).unwrap_or_else(|| {
-                *self.losses.entry(LossReason::STACKS_FOLDED).or_default() += 1;
-                StackId::NONE
-            })
-        };
-        let mut event = sample.sample;
-        event.stack = number(pid, &frames);
-        event.kernel_stack = number(Pid(0), &sample.kernel);
-        out.push(Record::Event(sample.header, Event::CpuSample(event)));
+    /// Puts an event on record whose frames were looked at: `names` has what was found.
+    fn named(&mut self, held: &JsEvent, names: &[Option<Named>], out: &mut Vec<Record>) {
+        let frames = self.javascript.addresses(held, names, out);
+        let event = self.number_stacks(held.header, held.event, &frames, &held.second, out);
+        out.push(Record::Event(held.header, event));
     }
 
     /// Writes the numbers of an event's stacks into it.
@@ -353,7 +348,8 @@ impl Live {
         &mut self,
         header: EventHeader,
         mut event: Event,
-        tail: &StackTail,
+        first: &[u64],
+        second: &[u64],
         out: &mut Vec<Record>,
     ) -> Event {
         let mut number = |pid: Pid, frames: &[u64]| {
@@ -364,14 +360,14 @@ impl Live {
         };
         match &mut event {
             Event::LongWait(wait) => {
-                wait.stack = number(wait.pid, tail.first());
-                wait.waker_stack = number(header.pid, tail.second());
+                wait.stack = number(wait.pid, first);
+                wait.waker_stack = number(header.pid, second);
             }
             Event::CpuSample(sample) => {
-                sample.stack = number(header.pid, tail.first());
-                sample.kernel_stack = number(Pid(0), tail.second());
+                sample.stack = number(header.pid, first);
+                sample.kernel_stack = number(Pid(0), second);
             }
-            Event::Mapped(mapped) => mapped.stack = number(header.pid, tail.first()),
+            Event::Mapped(mapped) => mapped.stack = number(header.pid, first),
             Event::ThreadStart(_)
             | Event::ThreadExit(_)
             | Event::ProcessExit(_)
@@ -432,7 +428,7 @@ impl Live {
         questions
     }
 
-    /// True while samples are with the [`Observer`], and are not on record without its answer.
+    /// True while events are with the [`Observer`], and are not on record without its answer.
     #[must_use]
     pub fn waits_for_names(&self) -> bool {
         self.javascript.asked > 0
@@ -441,17 +437,19 @@ impl Live {
     /// What it answered.
     pub fn answered(&mut self, answer: Answer, out: &mut Vec<Record>) {
         let answer = match answer {
-            Answer::Named(samples, unknown) => {
-                self.javascript.asked = self.javascript.asked.saturating_sub(samples.len());
+            Answer::Named(events, unknown) => {
+                self.javascript.asked = self.javascript.asked.saturating_sub(events.len());
                 self.lose(LossReason::JS_FRAMES_UNKNOWN, unknown);
-                for (sample, names) in samples {
-                    self.sampled(&sample, &names, out);
+                for (held, names) in events {
+                    self.named(&held, &names, out);
                 }
                 return;
             }
-            Answer::FoundJs(pid, layout) => {
+            Answer::FoundJs(pid, v8) => {
                 if self.processes.contains_key(&pid) {
+                    let layout = v8.as_ref().map(|v8| v8.for_kernel());
                     self.kernel.place_js(pid, layout);
+                    self.tasks.found_js(pid, v8);
                 }
                 return;
             }
@@ -792,7 +790,7 @@ impl Live {
     pub fn finish(mut self, out: &mut Vec<Record>) -> Vec<Unnamed> {
         self.drain(out);
         for late in self.javascript.rest() {
-            self.sampled(&late, &[], out);
+            self.named(&late, &[], out);
         }
         let late = self.javascript.asked as u64;
         if late > 0 {

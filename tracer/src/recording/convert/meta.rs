@@ -4,9 +4,10 @@ use tracer_common::{Nanos, Pid, StackId, SyscallNr, Tid, callback::CallbackKind}
 
 use super::schema::{self, meta::What};
 use crate::record::{
-    CallbackKindMeta, FileMeta, FrameMeta, InFlightMeta, LimitsMeta, Meta, ProbeMeta, ProbeStatus,
-    ProcessMeta, Record, RuntimeMeta, SessionMeta, StackMeta, SymbolMeta, SyscallNameMeta,
-    TaskKind, TaskTypeMeta, ThreadNameMeta, WaitGroup, WaitsMeta, WorkTypeMeta,
+    CallbackKindMeta, FileMeta, FrameMeta, HeapMeta, HeapSpaceMeta, HeapsMeta, InFlightMeta,
+    LimitsMeta, Meta, ProbeMeta, ProbeStatus, ProcessMeta, Record, RuntimeMeta, SessionMeta,
+    StackMeta, SymbolMeta, SyscallNameMeta, TaskKind, TaskTypeMeta, ThreadNameMeta, WaitGroup,
+    WaitsMeta, WorkTypeMeta,
 };
 
 /// Bytes of text in a description.
@@ -40,6 +41,13 @@ pub(super) fn text(meta: &Meta) -> usize {
             let kinds = meta.requests.iter().chain(&meta.handles);
             let kinds = kinds.chain(&meta.await_places);
             meta.why.len() + kinds.map(|(kind, _)| 24 + kind.len()).sum::<usize>()
+        }
+        Meta::Heaps(meta) => {
+            let heaps = meta.heaps.iter().map(|heap| {
+                let spaces = heap.spaces.iter();
+                64 + spaces.map(|space| 24 + space.name.len()).sum::<usize>()
+            });
+            meta.why.len() + heaps.sum::<usize>()
         }
         Meta::Waits(meta) => {
             let groups = meta.groups.iter().map(|group| {
@@ -160,6 +168,12 @@ pub(super) fn encode(meta: &Meta) -> schema::Meta {
             immediates: one_more(meta.immediates),
             awaits: one_more(meta.awaits),
             await_places: encode_kinds(meta.await_places),
+        }),
+        Meta::Heaps(meta) => What::Heaps(schema::Heaps {
+            at: meta.at.0,
+            pid: meta.pid.0,
+            heaps: meta.heaps.into_iter().map(encode_heap).collect(),
+            why: meta.why,
         }),
         Meta::Waits(meta) => What::Waits(schema::Waits {
             at: meta.at.0,
@@ -295,6 +309,12 @@ pub(super) fn decode(message: schema::Meta, records: &mut Vec<Record>) -> u64 {
             await_places: decode_kinds(meta.await_places),
             why: meta.why,
         })),
+        Some(What::Heaps(meta)) => Some(Meta::Heaps(HeapsMeta {
+            at: Nanos(meta.at),
+            pid: Pid(meta.pid),
+            heaps: meta.heaps.into_iter().map(decode_heap).collect(),
+            why: meta.why,
+        })),
         Some(What::Waits(meta)) => Some(Meta::Waits(WaitsMeta {
             at: Nanos(meta.at),
             pid: Pid(meta.pid),
@@ -351,5 +371,41 @@ fn decode_status(status: schema::ProbeStatus) -> Option<ProbeStatus> {
         schema::ProbeStatus::Refused => Some(ProbeStatus::Refused),
         schema::ProbeStatus::Off => Some(ProbeStatus::Off),
         schema::ProbeStatus::Unspecified => None,
+    }
+}
+
+fn encode_heap(heap: HeapMeta) -> schema::Heap {
+    let spaces = heap.spaces.into_iter().map(|space| schema::HeapSpace {
+        name: space.name,
+        used_bytes: space.used_bytes,
+        committed_bytes: space.committed_bytes,
+    });
+    schema::Heap {
+        isolate: heap.isolate,
+        tid: heap.tid.unwrap_or_default().0,
+        spaces: spaces.collect(),
+        external_bytes: one_more(heap.external_bytes),
+        array_buffer_bytes: one_more(heap.array_buffer_bytes),
+        limit_bytes: one_more(heap.limit_bytes),
+        full_collections: one_more(heap.full_collections),
+        after_full_bytes: one_more(heap.after_full_bytes),
+    }
+}
+
+fn decode_heap(heap: schema::Heap) -> HeapMeta {
+    let spaces = heap.spaces.into_iter().map(|space| HeapSpaceMeta {
+        name: space.name,
+        used_bytes: space.used_bytes,
+        committed_bytes: space.committed_bytes,
+    });
+    HeapMeta {
+        isolate: heap.isolate,
+        tid: Some(Tid(heap.tid)).filter(|tid| tid.0 != 0),
+        spaces: spaces.collect(),
+        external_bytes: heap.external_bytes.checked_sub(1),
+        array_buffer_bytes: heap.array_buffer_bytes.checked_sub(1),
+        limit_bytes: heap.limit_bytes.checked_sub(1),
+        full_collections: heap.full_collections.checked_sub(1),
+        after_full_bytes: heap.after_full_bytes.checked_sub(1),
     }
 }

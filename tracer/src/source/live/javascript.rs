@@ -1,14 +1,13 @@
 //! Frames of JavaScript functions: they have no addresses that tell them apart, so each place in a function is given one.
 //!
-//! What the frames point at is in the process's memory, which takes time to read: a sample is held back until the
-//! [`super::Observer`] has looked, and goes on record then.
+//! What the frames point at is in the process's memory, which takes time to read: a sample, or a long wait, is held back
+//! until the [`super::Observer`] has looked, and goes on record then.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tracer_common::{
-    EventHeader, Nanos, Pid,
-    event::CpuSample,
-    stack::{JsFrame, JsLayout, JsTop},
+    Event, EventHeader, Nanos, Pid,
+    stack::{JsFrame, JsTop},
 };
 
 use super::Tail;
@@ -21,33 +20,35 @@ use crate::{
     target::sys,
 };
 
-/// Samples that wait to be looked at; more are put on record as they are.
+/// Events that wait to be looked at; more are put on record as they are.
 const HELD: usize = 4_096;
 /// Different places that get an address.
 const PLACES: usize = 65_536;
 /// What a process has mapped is looked at again after this time.
 const MAPPED: Nanos = Nanos(5_000_000_000);
 
-/// A sample with frames of JavaScript functions.
+/// An event whose first stack has frames of JavaScript functions.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JsSample {
+pub struct JsEvent {
     /// Of the event.
     pub header: EventHeader,
     /// The event, without numbers of stacks.
-    pub sample: CpuSample,
-    /// The user stack: addresses, and what was read of each frame.
+    pub event: Event,
+    /// The process that the first stack is of.
+    pub pid: Pid,
+    /// That stack: addresses, and what was read of each frame.
     pub frames: Vec<(u64, JsFrame)>,
-    /// What was read at the inner end of the stack.
+    /// What was read at its inner end.
     pub top: JsTop,
-    /// The kernel stack.
-    pub kernel: Vec<u64>,
+    /// The second stack.
+    pub second: Vec<u64>,
 }
 
 /// The session's side.
 #[derive(Default)]
 pub(super) struct JavaScript {
-    held: Vec<JsSample>,
-    /// Samples that are being looked at.
+    held: Vec<JsEvent>,
+    /// Events that are being looked at.
     pub(super) asked: usize,
     /// Addresses given, by process and what is there.
     given: HashMap<(Pid, Named), u64>,
@@ -55,30 +56,41 @@ pub(super) struct JavaScript {
 }
 
 impl JavaScript {
-    /// Holds a sample back; gives it again when there are too many.
+    /// Holds an event back; gives it again when there are too many.
     pub(super) fn hold(
         &mut self,
         header: EventHeader,
-        sample: CpuSample,
-        tail: &Tail,
-    ) -> Option<JsSample> {
+        event: Event,
+        tail: Tail,
+    ) -> Option<JsEvent> {
         let stacks = tail.stacks.as_ref();
         let addresses = stacks.map_or(&[][..], |stacks| stacks.first());
-        let sample = JsSample {
+        let held = JsEvent {
             header,
-            sample,
-            frames: addresses
-                .iter()
-                .copied()
-                .zip(tail.frames.iter().copied())
-                .collect(),
+            event,
+            // The header of a wait names the waker.
+            pid: match event {
+                Event::LongWait(wait) => wait.pid,
+                Event::CpuSample(_)
+                | Event::ThreadStart(_)
+                | Event::ThreadExit(_)
+                | Event::ProcessExit(_)
+                | Event::Exec(_)
+                | Event::Mapped(_)
+                | Event::Unmapped(_)
+                | Event::LongPoll(_)
+                | Event::LongIteration(_)
+                | Event::LongCallback(_)
+                | Event::Call(_) => header.pid,
+            },
+            frames: addresses.iter().copied().zip(tail.frames).collect(),
             top: tail.top,
-            kernel: stacks.map_or_else(Vec::new, |stacks| stacks.second().to_vec()),
+            second: stacks.map_or_else(Vec::new, |stacks| stacks.second().to_vec()),
         };
         if self.held.len() + self.asked >= HELD {
-            return Some(sample);
+            return Some(held);
         }
-        self.held.push(sample);
+        self.held.push(held);
         None
     }
 
@@ -90,24 +102,24 @@ impl JavaScript {
     }
 
     /// Those nobody was asked about.
-    pub(super) fn rest(&mut self) -> Vec<JsSample> {
+    pub(super) fn rest(&mut self) -> Vec<JsEvent> {
         std::mem::take(&mut self.held)
     }
 
     /// The addresses of a stack, those of named frames given here and put on record when they are new.
     pub(super) fn addresses(
         &mut self,
-        sample: &JsSample,
+        held: &JsEvent,
         names: &[Option<Named>],
         out: &mut Vec<Record>,
     ) -> Vec<u64> {
         let mut names = names.iter();
         let mut address = |&(address, _): &(u64, JsFrame)| {
             let name = names.next().and_then(Option::as_ref);
-            name.and_then(|name| self.address(sample.header.pid, name, out))
+            name.and_then(|name| self.address(held.pid, name, out))
                 .unwrap_or(address)
         };
-        sample.frames.iter().map(&mut address).collect()
+        held.frames.iter().map(&mut address).collect()
     }
 
     fn address(&mut self, pid: Pid, named: &Named, out: &mut Vec<Record>) -> Option<u64> {
@@ -144,7 +156,7 @@ impl JavaScript {
 
 /// The observer's side: V8 in one process.
 pub(super) struct Js {
-    found: v8::Found,
+    found: Arc<v8::Found>,
     v8: V8,
     memory: ProcessMemory,
     looked: Nanos,
@@ -162,26 +174,26 @@ impl Js {
         let took = Duration::from_nanos(took.0);
         log::info!("process {}: V8 {major}.{minor}, found in {took:?}", pid.0);
         Some(Self {
-            found,
+            found: found.into(),
             v8,
             memory,
             looked: sys::monotonic(),
         })
     }
 
-    /// What the kernel side needs to tell its frames.
-    pub(super) fn layout(&self) -> JsLayout {
-        self.v8.layout().for_kernel()
+    /// What was found.
+    pub(super) fn found(&self) -> Arc<v8::Found> {
+        Arc::clone(&self.found)
     }
 
-    /// What was found for each frame of a sample; counts those for which nothing was found.
-    pub(super) fn name(&mut self, sample: &mut JsSample, unknown: &mut u64) -> Vec<Option<Named>> {
+    /// What was found for each frame of an event; counts those for which nothing was found.
+    pub(super) fn name(&mut self, held: &mut JsEvent, unknown: &mut u64) -> Vec<Option<Named>> {
         let now = sys::monotonic();
         if now.since(self.looked).is_some_and(|since| since > MAPPED) {
-            self.v8.set_texts(self.found.texts(sample.header.pid));
+            self.v8.set_texts(self.found.texts(held.pid));
             self.looked = now;
         }
-        let frames = &mut sample.frames;
-        stack::name(&mut self.v8, &self.memory, frames, &sample.top, unknown)
+        let frames = &mut held.frames;
+        stack::name(&mut self.v8, &self.memory, frames, &held.top, unknown)
     }
 }

@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use tracer_common::{Nanos, Pid, stack::JsLayout};
+use tracer_common::{Nanos, Pid};
 
 use super::{
-    javascript::{Js, JsSample},
+    javascript::{Js, JsEvent},
     resources::Count,
 };
 use crate::{
@@ -15,7 +15,11 @@ use crate::{
         self, Mapped,
         cache::Cache,
         memory::ProcessMemory,
-        node::{Node, Unknown, in_flight::Reader, v8::Named},
+        node::{
+            Node, Unknown,
+            in_flight::Reader,
+            v8::{self, Named},
+        },
         tokio::live,
     },
     target::sys,
@@ -30,12 +34,12 @@ pub enum Question {
     FindJs(Pid),
     /// What tasks are there.
     Look(Pid),
-    /// What Node has in flight.
-    Count(Pid),
+    /// What Node has in flight, and where the V8 that was found in it keeps things.
+    Count(Pid, Option<Arc<v8::Found>>),
     /// Nothing more about this process.
     Forget(Pid),
-    /// Which JavaScript functions the frames of these samples are of.
-    Name(Vec<JsSample>),
+    /// Which JavaScript functions the frames of these events are of.
+    Name(Vec<JsEvent>),
 }
 
 impl Question {
@@ -50,7 +54,7 @@ impl Question {
     pub fn is_about_tasks(&self) -> bool {
         matches!(
             self,
-            Self::Find(_) | Self::Look(_) | Self::Count(_) | Self::Forget(_)
+            Self::Find(_) | Self::Look(_) | Self::Count(..) | Self::Forget(_)
         )
     }
 }
@@ -61,13 +65,13 @@ pub enum Answer {
     /// Which runtime a process has.
     Found(Pid, Found),
     /// Where a process has V8 keep things; `None`: it has none.
-    FoundJs(Pid, Option<JsLayout>),
+    FoundJs(Pid, Option<Arc<v8::Found>>),
     /// What tasks are there.
     Looked(Pid, Look),
     /// What Node has in flight.
     Counted(Pid, Count),
-    /// The samples, with what was found for each frame, and for how many nothing was found that should have been.
-    Named(Vec<(JsSample, Vec<Option<Named>>)>, u64),
+    /// The events, with what was found for each frame, and for how many nothing was found that should have been.
+    Named(Vec<(JsEvent, Vec<Option<Named>>)>, u64),
 }
 
 /// The runtimes of a process.
@@ -133,8 +137,7 @@ pub struct Observer {
     processes: BTreeMap<Pid, Process>,
     /// Those that run Node.
     nodes: BTreeMap<Pid, Reader>,
-    /// `None` where there is no V8 whose layout is known.
-    awaits: BTreeMap<Pid, Option<AwaitReader>>,
+    awaits: BTreeMap<Pid, AwaitReader>,
     js: BTreeMap<Pid, Js>,
 }
 
@@ -203,15 +206,15 @@ impl Observer {
                 Some(Answer::Found(pid, found))
             }
             Question::FindJs(pid) => {
-                let layout = Js::find(pid).map(|js| {
-                    let layout = js.layout();
+                let found = Js::find(pid).map(|js| {
+                    let found = js.found();
                     self.js.insert(pid, js);
-                    layout
+                    found
                 });
-                if layout.is_none() {
+                if found.is_none() {
                     self.js.remove(&pid);
                 }
-                Some(Answer::FoundJs(pid, layout))
+                Some(Answer::FoundJs(pid, found))
             }
             Question::Look(pid) => {
                 let process = self.processes.get_mut(&pid)?;
@@ -219,24 +222,22 @@ impl Observer {
                 process.wait(pid, &mut look, &tasks);
                 Some(Answer::Looked(pid, look))
             }
-            Question::Count(pid) => {
+            Question::Count(pid, v8) => {
                 let reader = self.nodes.get_mut(&pid)?;
+                let counted = count(pid, reader, self.awaits.get_mut(&pid));
                 // Not with the first answer, which is not to wait for it.
-                let awaits = match self.awaits.get_mut(&pid) {
-                    Some(awaits) => awaits.as_mut(),
-                    None => {
-                        self.awaits.insert(pid, AwaitReader::of(pid));
-                        None
-                    }
-                };
-                Some(Answer::Counted(pid, count(pid, reader, awaits)))
+                if let Some(v8) = v8 {
+                    let of = || AwaitReader::of(pid, &v8);
+                    self.awaits.entry(pid).or_insert_with(of);
+                }
+                Some(Answer::Counted(pid, counted))
             }
-            Question::Name(samples) => {
+            Question::Name(events) => {
                 let mut unnamed = 0;
-                let named = samples.into_iter().map(|mut sample| {
-                    let js = self.js.get_mut(&sample.header.pid);
-                    let names = js.map(|js| js.name(&mut sample, &mut unnamed));
-                    (sample, names.unwrap_or_default())
+                let named = events.into_iter().map(|mut held| {
+                    let js = self.js.get_mut(&held.pid);
+                    let names = js.map(|js| js.name(&mut held, &mut unnamed));
+                    (held, names.unwrap_or_default())
                 });
                 let named = named.collect();
                 Some(Answer::Named(named, unnamed))
@@ -268,10 +269,22 @@ fn count(pid: Pid, reader: &mut Reader, awaits: Option<&mut AwaitReader>) -> Cou
         .as_ref()
         .zip(awaits)
         .and_then(|(memory, awaits)| awaits.read(pid, memory));
+    // The threads whose heaps they are were found just now.
+    let is_known = found.is_ok();
+    let begun = sys::monotonic();
+    let heaps = memory.as_ref().filter(|_| is_known);
+    let heaps = heaps.map(|memory| reader.heaps(memory));
+    let heaps_took = sys::monotonic().since(begun).unwrap_or_default();
+    log::debug!(
+        "process {}: sizes of heaps took {:?}: {heaps:?}",
+        pid.0,
+        Duration::from_nanos(heaps_took.0)
+    );
     Count {
         at,
-        took,
+        took: took.plus(heaps_took),
         found,
+        heaps,
         awaiting,
     }
 }

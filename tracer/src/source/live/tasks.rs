@@ -3,7 +3,10 @@
 //! Files and memory are read by an [`super::Observer`] on another thread, because programs are large; what is asked of it
 //! and what it answers pass through here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use tracer_common::{
     Nanos, Pid, Tid,
@@ -20,6 +23,7 @@ use super::{
 use crate::{
     bpf::Kernel,
     record::{AliveSample, Meta, Record, RuntimeMeta, Sample, TaskSample, WaitsMeta},
+    runtime::node::v8,
 };
 
 /// Tasks of one look that are put on record one by one: those that run or wait for a thread, then the oldest.
@@ -131,6 +135,11 @@ impl Tasks {
             self.questions.push(Question::FindJs(pid));
             self.questions.push(Question::Find(pid));
         }
+    }
+
+    /// Whether a process has V8 in it.
+    pub(super) fn found_js(&mut self, pid: Pid, v8: Option<Arc<v8::Found>>) {
+        self.resources.found_js(pid, v8);
     }
 
     /// A process is gone.
