@@ -8,6 +8,7 @@
 pub mod bpf;
 pub mod cli;
 pub mod dump;
+pub mod findings;
 pub mod human;
 pub mod metric;
 pub mod model;

@@ -9,7 +9,8 @@ use tokio::{
 use tracer_common::Nanos;
 
 use crate::{
-    model::{Model, Snapshot},
+    findings::Judge,
+    model::Snapshot,
     record::{Meta, Record},
     recording::{Outcome, RecordingError},
     source::file::{Step, Steps},
@@ -22,11 +23,11 @@ use crate::{
 /// When it is not one, or nothing of it can be read.
 pub fn fold(path: &std::path::Path) -> Result<(Snapshot, Outcome), RecordingError> {
     let mut steps = Steps::open(path)?;
-    let mut model = Model::new();
+    let mut judge = Judge::new();
     while let Some(step) = steps.next_step()? {
-        step.records.iter().for_each(|record| model.apply(record));
+        step.records.iter().for_each(|record| judge.apply(record));
     }
-    Ok((model.snapshot(), steps.outcome()))
+    Ok((judge.snapshot(), steps.outcome()))
 }
 
 /// Speeds a replay can have: recorded time per time that passes.
@@ -68,7 +69,7 @@ impl Replay {
             path,
             span,
             steps,
-            model: Model::new(),
+            judge: Judge::new(),
             next: None,
             speed: NORMAL,
             paused: false,
@@ -126,7 +127,7 @@ struct Player {
     path: PathBuf,
     span: Span,
     steps: Steps,
-    model: Model,
+    judge: Judge,
     /// Read, and not yet due.
     next: Option<Step>,
     speed: usize,
@@ -153,7 +154,7 @@ impl Player {
                     None => return Ok(()),
                 },
             }
-            publish.send_replace(Arc::new(self.model.snapshot()));
+            publish.send_replace(Arc::new(self.judge.snapshot()));
         }
     }
 
@@ -194,7 +195,7 @@ impl Player {
             self.position = self.due(&step);
             step.records
                 .iter()
-                .for_each(|record| self.model.apply(record));
+                .for_each(|record| self.judge.apply(record));
         }
     }
 
@@ -217,7 +218,7 @@ impl Player {
     fn seek(&mut self, to: Nanos) -> Result<(), RecordingError> {
         if to < self.position {
             self.steps = Steps::open(&self.path)?;
-            self.model = Model::new();
+            self.judge = Judge::new();
             self.next = None;
             self.ended = false;
             self.position = Nanos(0);

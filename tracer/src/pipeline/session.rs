@@ -17,7 +17,8 @@ use super::{
 };
 use crate::{
     bpf::{Detached, LoadError},
-    model::{Model, Snapshot},
+    findings::Judge,
+    model::Snapshot,
     record::{Loss, Meta, Record},
     recording::RecordingError,
     source::live::{self, Live},
@@ -133,9 +134,9 @@ impl Session {
     }
 }
 
-/// Where records go: into the model, and into the file.
+/// Where records go: into the model and to the detectors, and into the file.
 struct Sinks {
-    model: Model,
+    judge: Judge,
     recorder: Option<Recorder>,
     /// Losses of the recorder that have been put on record.
     dropped: u64,
@@ -145,7 +146,7 @@ impl Sinks {
     /// False when the recorder broke.
     fn push(&mut self, records: &[Record]) -> bool {
         for record in records {
-            self.model.apply(record);
+            self.judge.apply(record);
         }
         let Some(recorder) = &mut self.recorder else {
             return true;
@@ -158,7 +159,7 @@ impl Sinks {
                 reason: LossReason::RECORDER_BEHIND,
                 count: dropped,
             });
-            self.model.apply(&loss);
+            self.judge.apply(&loss);
             return recorder.push(&[loss]);
         }
         alive
@@ -222,7 +223,7 @@ async fn run(
     );
     let ready = live.ready()?;
     let mut sinks = Sinks {
-        model: Model::new(),
+        judge: Judge::new(),
         recorder,
         dropped: 0,
     };
@@ -232,7 +233,7 @@ async fn run(
     observing.ask(live.questions());
     remember(&mut symbols, &records);
     sinks.push(&records);
-    publish.send_replace(Arc::new(sinks.model.snapshot()));
+    publish.send_replace(Arc::new(sinks.judge.snapshot()));
     let _ = attached.send(());
 
     // The first window is short: there is something to see at once, and what costs too much is found out early.
@@ -289,7 +290,7 @@ async fn run(
         let recording = sinks.push(&records);
         if ticked {
             log::debug!("a tick took {} records", records.len());
-            publish.send_replace(Arc::new(sinks.model.snapshot()));
+            publish.send_replace(Arc::new(sinks.judge.snapshot()));
         }
         if !recording || live.all_exited() {
             break;
@@ -320,7 +321,7 @@ async fn run(
     let names = symbols.rest().await;
     sinks.push(&names);
     sinks.push(&records);
-    let snapshot = Arc::new(sinks.model.snapshot());
+    let snapshot = Arc::new(sinks.judge.snapshot());
     publish.send_replace(snapshot.clone());
     let recorded_bytes = sinks.recorder.map(Recorder::finish).transpose()?;
     Ok(Ended {
