@@ -9,7 +9,7 @@ mod task;
 use std::borrow::Cow;
 
 pub use crate::symbol::name::short as short_function;
-pub use place::{function, js_function, place};
+pub use place::{function, in_javascript, js_function, place};
 pub use task::{not_charged, not_watched, poll_parts, poll_shares, poll_split, source, task_type};
 use tracer_common::{Nanos, State, table::MemoryCall};
 
@@ -68,6 +68,20 @@ pub fn bytes(size: u64) -> String {
             &["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"],
         ),
     }
+}
+
+/// Size of a heap and of what it holds outside: `74 MiB used of 96 MiB (limit 4.05 GiB), 21 MiB external`.
+#[must_use]
+pub fn heap(used: u64, committed: u64, limit: Option<u64>, external: Option<u64>) -> String {
+    let limit = limit.map(|limit| format!(" (limit {})", bytes(limit)));
+    let external = external.map(|external| format!(", {} external", bytes(external)));
+    format!(
+        "{} used of {}{}{}",
+        bytes(used),
+        bytes(committed),
+        limit.unwrap_or_default(),
+        external.unwrap_or_default()
+    )
 }
 
 /// A count: `412`, `1.24 k`, `12.4 M`.
@@ -254,6 +268,35 @@ fn significant(value: f64) -> String {
     format!("{:.0}", (value / unit).round() * unit)
 }
 
+/// `text` in lines of at most `width` characters, broken between words, and within a word that is longer.
+#[must_use]
+pub fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut used = 0;
+    for word in text.split(' ') {
+        let letters: Vec<char> = word.chars().collect();
+        let space = usize::from(used > 0);
+        if used + space + letters.len() > width && used > 0 {
+            lines.push(String::new());
+            used = 0;
+        } else if let Some(line) = lines.last_mut().filter(|_| space > 0) {
+            line.push(' ');
+            used += 1;
+        }
+        for (at, part) in letters.chunks(width.max(1)).enumerate() {
+            if at > 0 {
+                lines.push(String::new());
+                used = 0;
+            }
+            if let Some(line) = lines.last_mut() {
+                line.extend(part);
+                used += part.len();
+            }
+        }
+    }
+    lines
+}
+
 /// The word for what a thread is doing.
 #[must_use]
 pub fn state(state: State) -> &'static str {
@@ -352,6 +395,14 @@ pub fn short_address(address: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn text_is_broken_between_words_and_a_long_word_within() {
+        assert_eq!(wrapped("", 5), [""]);
+        assert_eq!(wrapped("a bc def", 4), ["a bc", "def"]);
+        assert_eq!(wrapped("a abcdefgh b", 3), ["a", "abc", "def", "gh", "b"]);
+        assert_eq!(wrapped("ab cd", 0), ["a", "b", "c", "d"]);
+    }
 
     #[test]
     fn durations_change_unit_before_they_need_a_fourth_digit() {

@@ -26,6 +26,7 @@ macro_rules! times {
 
 mod callback;
 mod event_loop;
+mod finding;
 mod node;
 mod tasks;
 
@@ -50,8 +51,9 @@ pub fn all() -> impl Iterator<Item = &'static Metric> {
         .iter()
         .chain(tasks::METRICS.iter().copied().flatten())
         .chain(event_loop::METRICS.iter().copied().flatten())
-        .chain(node::METRICS)
+        .chain(node::METRICS.iter().copied().flatten())
         .chain(callback::METRICS.iter().copied().flatten())
+        .chain(finding::METRICS)
 }
 
 /// All but those about tasks and event loops, in the order of the report.

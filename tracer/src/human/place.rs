@@ -158,6 +158,25 @@ pub fn place(stack: &[Arc<SymbolMeta>]) -> Option<String> {
         .or_else(|| stack.first().map(|symbol| nameless(symbol)))
 }
 
+/// Where JavaScript is on a stack, in one line: the innermost function, and, when that is one of Node itself, who called
+/// Node: `spawnSync ← build (assets.js:41)`. `None` when there is none on it.
+#[must_use]
+pub fn in_javascript(stack: &[Arc<SymbolMeta>]) -> Option<String> {
+    let js = || {
+        let symbols = stack.iter().filter(|symbol| symbol.is_javascript());
+        symbols.flat_map(|symbol| &symbol.frames)
+    };
+    let line = |frame: &FrameMeta| js_function(&short(&frame.function), &frame.file, frame.line);
+    let innermost = js().next()?;
+    let is_own = |frame: &&FrameMeta| !frame.file.starts_with("node:");
+    Some(match js().find(is_own) {
+        Some(own) if innermost.file.starts_with("node:") => {
+            format!("{} ← {}", short(&innermost.function), line(own))
+        }
+        _ => line(innermost),
+    })
+}
+
 /// A function of JavaScript and a line of it: `render (report.js:41)`, `parserOnBody (node:_http_common:87)`.
 #[must_use]
 pub fn js_function(function: &str, script: &str, line: u32) -> String {
@@ -214,6 +233,8 @@ fn last(path: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use tracer_common::Pid;
+
     use super::*;
 
     fn symbol(module: &str, frames: &[(&str, &str, u32)]) -> Arc<SymbolMeta> {
@@ -239,6 +260,38 @@ mod tests {
             .map(|&function| symbol("/app/bin", &[(function, "", 0)]))
             .collect();
         place(&stack).unwrap()
+    }
+
+    #[test]
+    fn where_javascript_is_names_who_called_node() {
+        let native = symbol("/usr/bin/node", &[("uv__io_poll", "", 0)]);
+        let js = |frames: &[(&str, &str, u32)]| {
+            let symbol = Arc::unwrap_or_clone(symbol("[baseline]", frames));
+            Arc::new(SymbolMeta {
+                pid: Pid(7),
+                address: SymbolMeta::GIVEN | 1,
+                ..symbol
+            })
+        };
+        let spawn = js(&[("spawnSync", "node:child_process", 902)]);
+        let own = js(&[
+            ("build", "file:///srv/app/assets.mjs", 41),
+            ("main", "file:///srv/app/assets.mjs", 90),
+        ]);
+        for (stack, said) in [
+            (vec![native.clone()], None),
+            (
+                vec![native.clone(), spawn.clone(), own.clone()],
+                Some("spawnSync ← build (assets.mjs:41)"),
+            ),
+            (vec![native.clone(), own], Some("build (assets.mjs:41)")),
+            (
+                vec![native.clone(), spawn, native],
+                Some("spawnSync (node:child_process:902)"),
+            ),
+        ] {
+            assert_eq!(in_javascript(&stack).as_deref(), said);
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod callback;
 mod event_loop;
+mod finding;
 mod node;
 mod tasks;
 
@@ -151,6 +152,7 @@ pub(super) fn snapshot() -> Snapshot {
         .chain(tasks::in_flight())
         .collect(),
         resources_unknown: None,
+        findings: finding::findings(Nanos(start.0 + 10_000 * MS)),
         quality: Quality {
             events: 12_400,
             lost: vec![(LossReason::RING_FULL, 12)],

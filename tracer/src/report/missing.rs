@@ -2,6 +2,7 @@
 
 mod callback;
 mod event_loop;
+mod heap;
 mod in_flight;
 mod tasks;
 
@@ -26,10 +27,6 @@ impl NotMeasured {
         Self { field, why }
     }
 }
-
-/// Parts of the report that this version has no probe for.
-pub(super) const NOT_YET: &[(&str, &str)] =
-    &[("findings", "there are no detectors in this version")];
 
 /// Fields that one probe gives, and that are `null` without it.
 const OF_PROBES: &[(&str, &str, &[&str])] = &[
@@ -90,10 +87,12 @@ const OF_NODE: &[(&str, &str)] = &[("collection_return", "gc")];
 /// What is missing in `snapshot`, with reasons.
 #[must_use]
 pub fn not_measured(snapshot: &Snapshot) -> Vec<NotMeasured> {
-    let not_yet = NOT_YET.iter();
-    let mut missing: Vec<NotMeasured> = not_yet
-        .map(|&(field, why)| NotMeasured::new(field, why))
-        .collect();
+    let mut missing = Vec::new();
+    if snapshot.findings.checked.is_none() {
+        let why = "nothing is concluded from less than 3 seconds";
+        let fields = ["findings", "quality.findings.checked"];
+        missing.extend(fields.map(|field| NotMeasured::new(field, why)));
+    }
     for &(probe, why, fields) in OF_PROBES {
         if !was_probed(snapshot, probe) {
             missing.extend(fields.iter().map(|field| NotMeasured::new(field, why)));
@@ -116,6 +115,7 @@ pub fn not_measured(snapshot: &Snapshot) -> Vec<NotMeasured> {
     missing.extend(event_loop::not_measured(snapshot));
     missing.extend(callback::not_measured(snapshot));
     missing.extend(in_flight::not_measured(snapshot));
+    missing.extend(heap::not_measured(snapshot));
     let (quality, memory, cpu) = (&snapshot.quality, &snapshot.memory, &snapshot.cpu);
     let not_counted = "the kernel did not count the runs of programs (it may need CAP_SYS_ADMIN), or no tick has passed";
     let unreadable = "it could not be read, or no tick has passed";

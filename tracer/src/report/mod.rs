@@ -8,6 +8,7 @@ pub mod dump;
 mod event_loop;
 #[cfg(test)]
 mod example;
+mod finding;
 mod missing;
 mod node;
 mod part;
@@ -56,7 +57,8 @@ pub struct Report {
     memory: part::Memory,
     cpu: part::Cpu,
     gc: Option<Vec<node::Gc>>,
-    findings: Option<()>,
+    heap: Option<node::Heap>,
+    findings: Option<Vec<finding::Finding>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -102,6 +104,7 @@ struct Quality {
     stacks: Stacks,
     tasks: task::Quality,
     callbacks: callback::Quality,
+    findings: finding::Quality,
     not_measured: Vec<NotMeasured>,
 }
 
@@ -258,6 +261,7 @@ impl Report {
                 },
                 tasks: (&snapshot.tasks).into(),
                 callbacks: (&snapshot.callbacks).into(),
+                findings: (&snapshot.findings).into(),
                 not_measured: not_measured(snapshot),
             },
             threads: snapshot
@@ -282,7 +286,8 @@ impl Report {
             cpu: part::Cpu::new(&snapshot.cpu, on("cpu_sample")),
             gc: on("collection_return")
                 .then(|| snapshot.node.collections.iter().map(Into::into).collect()),
-            findings: None,
+            heap: node::Heap::new(snapshot),
+            findings: finding::all(snapshot),
         }
     }
 

@@ -10,6 +10,7 @@ mod callback;
 mod cost;
 mod cpu;
 mod event_loop;
+mod findings;
 mod io;
 mod locks;
 mod memory;
@@ -42,6 +43,7 @@ const WIDTH: usize = 100;
 pub fn text(snapshot: &Snapshot) -> String {
     let mut out = String::new();
     head(&mut out, snapshot);
+    findings::findings(&mut out, snapshot);
     threads(&mut out, snapshot);
     event_loop::event_loops(&mut out, snapshot);
     tasks::tasks(&mut out, snapshot);
@@ -113,6 +115,12 @@ fn packed<S: AsRef<str>>(parts: &[S], separator: &str, width: usize) -> Vec<Stri
         }
     }
     lines
+}
+
+/// What held a thread up: the function of JavaScript, if there is one, else as [`place`].
+fn waits_in(stack: &StackView) -> Option<String> {
+    let js = human::in_javascript(stack).map(|place| human::sanitise(&place).into_owned());
+    js.or_else(|| place(stack))
 }
 
 /// A stack in one line, safe to print.

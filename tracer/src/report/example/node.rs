@@ -3,7 +3,9 @@
 use tracer_common::{Nanos, Tid};
 
 use super::{MS, distribution, tasks::PID};
-use crate::model::{CollectionView, NodeView, PoolView, WorkView};
+use crate::model::{
+    AfterFullView, CollectionView, HeapSpaceView, HeapView, NodeView, PoolView, WorkView,
+};
 
 pub(super) fn node() -> NodeView {
     let collection = |kind: &str, count, times: [u64; 3], sum| CollectionView {
@@ -46,5 +48,40 @@ pub(super) fn node() -> NodeView {
             queued_now: 4,
             running_now: 4,
         }],
+        heaps: vec![heap()],
+        heaps_unknown: None,
+    }
+}
+
+fn heap() -> HeapView {
+    let space = |name: &str, used_bytes, committed_bytes| HeapSpaceView {
+        name: name.into(),
+        used_bytes,
+        committed_bytes,
+    };
+    let after = |at, used_bytes| AfterFullView {
+        at: Nanos(at * MS),
+        used_bytes,
+    };
+    HeapView {
+        pid: PID,
+        tid: Some(Tid(4182)),
+        has_ended: false,
+        used_bytes: 74 << 20,
+        committed_bytes: 96 << 20,
+        external_bytes: Some(21 << 20),
+        array_buffer_bytes: Some(19 << 20),
+        limit_bytes: Some(4_144 << 20),
+        spaces: vec![
+            space("old_space", 58 << 20, 61 << 20),
+            space("new_space", 4 << 20, 16 << 20),
+            space("large_object_space", 12 << 20, 19 << 20),
+        ],
+        full_collections: Some(5),
+        after_full: vec![
+            after(2_000, 52 << 20),
+            after(5_000, 59 << 20),
+            after(9_000, 66 << 20),
+        ],
     }
 }

@@ -4,7 +4,7 @@ use std::{cmp::Reverse, fmt::Write as _};
 
 use tracer_common::Nanos;
 
-use super::{FEW, WIDTH, more, packed, place, thread_name};
+use super::{FEW, WIDTH, more, packed, thread_name, waits_in};
 use crate::{
     human,
     model::{LongIterationView, LoopView, Snapshot, StackView},
@@ -143,7 +143,7 @@ fn long_iteration(out: &mut String, snapshot: &Snapshot, view: &LongIterationVie
 }
 
 fn where_it_was(stack: &StackView) -> String {
-    place(stack).map_or_else(
+    waits_in(stack).map_or_else(
         || "not known: no sample and no long wait fell into it".to_owned(),
         |place| format!("in {place}"),
     )

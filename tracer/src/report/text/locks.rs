@@ -4,7 +4,7 @@ use std::{borrow::Cow, fmt::Write as _};
 
 use tracer_common::table::LockKind;
 
-use super::{FEW, WIDTH, more, packed, place, section, thread_name};
+use super::{FEW, WIDTH, more, packed, place, section, thread_name, waits_in};
 use crate::{
     human,
     model::{LockView, PartyView, Snapshot, WaitView},
@@ -129,7 +129,7 @@ fn long_wait(out: &mut String, view: &WaitView) {
         human::duration(view.sum),
         human::duration(view.max),
         human::cut(&thread_name(&view.thread, view.tid), 16),
-        place(&view.stack).unwrap_or_else(|| human::NONE.to_owned())
+        waits_in(&view.stack).unwrap_or_else(|| human::NONE.to_owned())
     );
     line!(out, "{}", human::cut(&row, WIDTH));
     if let Some(place) = place(&view.waker_stack) {

@@ -1,11 +1,11 @@
-//! Node: garbage collections and libuv's thread pool.
+//! Node: garbage collections, heaps and libuv's thread pool.
 
 use std::fmt::Write as _;
 
 use super::{FEW, more, thread_name};
 use crate::{
     human,
-    model::{CollectionView, Distribution, Snapshot, WorkView},
+    model::{CollectionView, Distribution, HeapView, Snapshot, WorkView},
     record::ProbeStatus,
 };
 
@@ -22,6 +22,7 @@ pub(super) fn node(out: &mut String, snapshot: &Snapshot) {
     if is_there("collection_return") {
         collections(out, snapshot);
     }
+    heaps(out, snapshot);
     if is_there("work_return") {
         works(out, snapshot);
     }
@@ -69,6 +70,65 @@ fn collection(out: &mut String, view: &CollectionView, snapshot: &Snapshot) {
         human::ratio(human::share(view.pause.sum, length)),
         quantiles(&view.pause)
     );
+}
+
+/// Levels after full collections that are told.
+const LEVELS: usize = 8;
+
+fn heaps(out: &mut String, snapshot: &Snapshot) {
+    let heaps = &snapshot.node.heaps;
+    if heaps.is_empty() {
+        return;
+    }
+    line!(out);
+    line!(out, "HEAPS OF V8 (at the last tick)");
+    for view in heaps.iter().take(FEW) {
+        heap(out, view);
+    }
+    more(out, heaps.len().saturating_sub(FEW) as u64);
+}
+
+fn heap(out: &mut String, view: &HeapView) {
+    let thread = view.tid.map_or_else(
+        || format!("a worker of {}", view.pid.0),
+        |tid| format!("thread {}", tid.0),
+    );
+    let sizes = human::heap(
+        view.used_bytes,
+        view.committed_bytes,
+        view.limit_bytes,
+        view.external_bytes,
+    );
+    let ended = if view.has_ended { " (ended)" } else { "" };
+    line!(out, "  {thread}{ended}: {sizes}");
+    let spaces = view.spaces.iter().filter(|space| space.used_bytes > 0);
+    let spaces: Vec<String> = spaces
+        .map(|space| {
+            let name = human::sanitise(&space.name);
+            let name = name.strip_suffix("_space").unwrap_or(&name);
+            format!(
+                "{} {}",
+                name.replace('_', " "),
+                human::bytes(space.used_bytes)
+            )
+        })
+        .collect();
+    for row in super::packed(&spaces, ", ", super::WIDTH - 4) {
+        line!(out, "    {row}");
+    }
+    let told = view.after_full.len().saturating_sub(LEVELS);
+    let levels = &view.after_full[told..];
+    if !levels.is_empty() {
+        let levels: Vec<String> = levels
+            .iter()
+            .map(|level| human::bytes(level.used_bytes))
+            .collect();
+        line!(
+            out,
+            "    old objects after each mark-compact: {}",
+            levels.join(", ")
+        );
+    }
 }
 
 fn works(out: &mut String, snapshot: &Snapshot) {
