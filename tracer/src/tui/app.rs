@@ -9,8 +9,8 @@ use super::{
     feed::{Command, Options, Transport},
     input::{self, Action, Focus, Key},
     list::{
-        CpuList, FileList, Listed, LockList, LoopList, MemoryList, Period, Row, Step, SyscallList,
-        TaskList, ThreadList,
+        CpuList, FileList, FindingList, Listed, LockList, LoopList, MemoryList, Period, Row, Step,
+        SyscallList, TaskList, ThreadList,
     },
     view,
 };
@@ -38,6 +38,8 @@ pub enum View {
     Cpu,
     /// Event loops: how busy they are, how long their iterations take.
     Loops,
+    /// What is wrong, with evidence and remedy.
+    Findings,
 }
 
 /// Something that happened.
@@ -106,6 +108,8 @@ pub struct App {
     pub cpu: CpuList,
     /// The list of event loops.
     pub loops: LoopList,
+    /// The list of findings.
+    pub findings: FindingList,
     /// A filter is being typed.
     pub typing: bool,
     /// The help, when it is open.
@@ -138,6 +142,7 @@ impl App {
             memory: MemoryList::default(),
             cpu: CpuList::default(),
             loops: LoopList::default(),
+            findings: FindingList::default(),
             typing: false,
             help: None,
             quit: false,
@@ -220,6 +225,7 @@ impl App {
             View::Memory => &self.memory,
             View::Cpu => &self.cpu,
             View::Loops => &self.loops,
+            View::Findings => &self.findings,
         }
     }
 
@@ -233,6 +239,7 @@ impl App {
             View::Memory => &mut self.memory,
             View::Cpu => &mut self.cpu,
             View::Loops => &mut self.loops,
+            View::Findings => &mut self.findings,
         }
     }
 
@@ -341,6 +348,10 @@ impl App {
             View::Loops => {
                 let rows = self.loops.rows(&snapshot, self.period);
                 self.loops.step(step, page, &rows);
+            }
+            View::Findings => {
+                let rows = self.findings.rows(&snapshot);
+                self.findings.step(step, page, &rows);
             }
         }
     }
@@ -461,6 +472,7 @@ mod tests {
             View::Memory => app.memory.position(&app.memory.rows(snapshot)),
             View::Cpu => app.cpu.position(&app.cpu.rows(snapshot)),
             View::Loops => app.loops.position(&app.loops.rows(snapshot, app.period)),
+            View::Findings => app.findings.position(&app.findings.rows(snapshot)),
         }
     }
 

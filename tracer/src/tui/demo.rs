@@ -1,6 +1,7 @@
 //! Hand-made sessions for tests of the screen: a Node service with its loop, its thread pool and V8's helpers, and a
 //! tokio service.
 
+mod findings;
 mod loops;
 mod node;
 mod resources;
@@ -35,6 +36,7 @@ pub(super) fn looping() -> Snapshot {
 pub(super) fn node() -> Snapshot {
     let mut snapshot = looping();
     node::add(&mut snapshot);
+    snapshot.findings = findings::some(snapshot.now);
     snapshot
 }
 
@@ -126,6 +128,7 @@ pub(super) fn healthy() -> Snapshot {
         },
         now: Nanos((1_000 + RAN) * SECOND),
         window: Nanos(SECOND),
+        findings: findings::none(),
         ticks: RAN,
         processes: vec![ProcessView {
             pid: Pid(4182),

@@ -268,6 +268,13 @@ pub const KEYS: &[Binding] = {
         .hint("memory", 3),
         bind(
             C::Views,
+            &[K::Char('8')],
+            A::Show(View::Findings),
+            "findings: what is wrong, why, what to do",
+        )
+        .hint("findings", 2),
+        bind(
+            C::Views,
             &[K::Char('9')],
             A::Show(View::Cpu),
             "CPU: how much there is, which code uses it",
@@ -631,17 +638,17 @@ mod tests {
         };
         assert_eq!(
             footer(Focus::Live),
-            "1 main  2 tasks  3 threads  4 locks  5 syscalls  6 i/o  7 memory  9 cpu  ↑↓ select  space pause  s sort  / filter  w window/session  \
+            "1 main  2 tasks  3 threads  4 locks  5 syscalls  6 i/o  7 memory  8 findings  9 cpu  ↑↓ select  space pause  s sort  / filter  w window/session  \
              ? help  q quit"
         );
         assert_eq!(
             footer(Focus::Replay),
-            "1 main  2 tasks  3 threads  4 locks  5 syscalls  6 i/o  7 memory  9 cpu  ↑↓ select  space pause  ←→ 5 s  +- speed  s sort  / filter  \
+            "1 main  2 tasks  3 threads  4 locks  5 syscalls  6 i/o  7 memory  8 findings  9 cpu  ↑↓ select  space pause  ←→ 5 s  +- speed  s sort  / filter  \
              w window/session  ? help  q quit"
         );
         assert_eq!(
             footer(Focus::LivePage),
-            "1 main  2 tasks  3 threads  4 locks  5 syscalls  6 i/o  7 memory  9 cpu  ↑↓ select  space pause  Esc back  \
+            "1 main  2 tasks  3 threads  4 locks  5 syscalls  6 i/o  7 memory  8 findings  9 cpu  ↑↓ select  space pause  Esc back  \
              w window/session  ? help  q quit"
         );
         assert_eq!(footer(Focus::Filter), "Enter keep  Esc show all");

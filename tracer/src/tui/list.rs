@@ -3,6 +3,7 @@
 //! The selection follows its row, not its place: numbers change every second, and what one reads about should
 //! stay selected.
 
+mod findings;
 mod loops;
 mod resources;
 mod tasks;
@@ -11,6 +12,7 @@ use std::cmp::Ordering;
 
 use tracer_common::{Nanos, Pid, SyscallNr, ThreadTimes, Tid};
 
+pub use self::findings::{FindingList, FindingSort};
 pub use self::loops::{LoopList, LoopSort};
 pub use self::resources::{
     CpuList, CpuSort, FileList, FileSort, LockList, LockSort, MemoryList, MemorySort,

@@ -7,8 +7,8 @@ use tracer_common::{Nanos, Pid, Tid};
 use super::SECOND;
 use crate::{
     model::{
-        CallbackView, CallbacksView, CollectionView, Distribution, JsFunctionView, NodeView,
-        PoolView, PromisesView, Snapshot, WorkView,
+        AfterFullView, CallbackView, CallbacksView, CollectionView, Distribution, HeapView,
+        JsFunctionView, NodeView, PoolView, PromisesView, Snapshot, WorkView,
     },
     record::{FrameMeta, RuntimeMeta, SymbolMeta},
 };
@@ -157,6 +157,30 @@ fn pool_and_collections() -> NodeView {
             running_now: 4,
         }],
         watched: Some(1.0),
+        heaps: vec![heap()],
+        heaps_unknown: None,
+    }
+}
+
+fn heap() -> HeapView {
+    let after = |at, used_bytes| AfterFullView {
+        at: Nanos(at),
+        used_bytes,
+    };
+    HeapView {
+        pid: PID,
+        tid: Some(Tid(PID.0)),
+        used_bytes: 74 << 20,
+        committed_bytes: 96 << 20,
+        external_bytes: Some(21 << 20),
+        array_buffer_bytes: Some(19 << 20),
+        limit_bytes: Some(4_144 << 20),
+        full_collections: Some(6),
+        after_full: vec![
+            after(1_000 * SECOND, 52 << 20),
+            after(1_040 * SECOND, 66 << 20),
+        ],
+        ..HeapView::default()
     }
 }
 

@@ -73,7 +73,7 @@ fn wrapped(line: &str, width: u16) -> Vec<String> {
     // However deep a tree is, some words fit beside each other.
     let indent = indent.min(usize::from(width) / 2);
     let room = usize::from(width).saturating_sub(indent + 4).max(1);
-    let parts = super::wrapped(text, room).into_iter().enumerate();
+    let parts = human::wrapped(text, room).into_iter().enumerate();
     parts
         .map(|(place, part)| {
             let indent = if place == 0 { indent } else { indent + 4 };

@@ -9,11 +9,11 @@ use ratatui::{
 };
 
 use super::{
-    callbacks, cpu, io, locks, long_iterations, long_polls, loop_delay, loops, memory, node, now,
-    polls, stack, syscalls, task, task_columns, theme::Theme, threads, waits, workers,
+    callbacks, cpu, findings, io, locks, long_iterations, long_polls, loop_delay, loops, memory,
+    node, now, polls, stack, syscalls, task, task_columns, theme::Theme, threads, waits, workers,
 };
 use crate::{
-    human::sanitise,
+    human::{self, sanitise},
     record::{ProbeMeta, ProbeStatus},
     tui::{
         app::{App, View},
@@ -133,6 +133,11 @@ fn sections(app: &App, theme: &Theme) -> Vec<Section> {
             &mut node::LEVEL_MEANINGS.into_iter(),
         ),
         named(
+            "Findings",
+            view(View::Findings),
+            &mut findings::MEANINGS.into_iter(),
+        ),
+        named(
             "Event loops",
             view(View::Loops),
             &mut loops::MEANINGS.into_iter(),
@@ -246,7 +251,7 @@ fn render<'a>(section: &Section, width: u16, theme: &Theme) -> Vec<Line<'a>> {
     let mut lines = vec![Line::from(theme.strong(section.heading))];
     for (label, style, meaning) in &section.lines {
         let mut label = Span::styled(format!("  {label:<LABEL$}"), *style);
-        for part in super::wrapped(meaning, usize::from(width).saturating_sub(label.width())) {
+        for part in human::wrapped(meaning, usize::from(width).saturating_sub(label.width())) {
             lines.push(Line::from(vec![label, theme.plain(part)]));
             label = Span::raw(" ".repeat(2 + LABEL));
         }

@@ -7,6 +7,7 @@ mod await_tree;
 mod callbacks;
 mod cpu;
 mod cut;
+mod findings;
 mod footer;
 mod header;
 pub(crate) mod help;
@@ -94,6 +95,7 @@ pub fn draw(frame: &mut Frame<'_>, app: &App) {
         View::Memory => memory::draw(frame, body, app, snapshot, &theme),
         View::Cpu => cpu::draw(frame, body, app, snapshot, &theme),
         View::Loops => loops::draw(frame, body, app, snapshot, &theme),
+        View::Findings => findings::draw(frame, body, app, snapshot, &theme),
     }
     transport::draw(frame, bar, app, &theme);
     footer::draw(frame, bottom, app, &theme);
@@ -180,34 +182,6 @@ fn explanation<'a>(lines: impl IntoIterator<Item = String>, theme: &Theme) -> Pa
     Paragraph::new(lines).wrap(Wrap { trim: true })
 }
 
-/// `text` in lines of at most `width` characters, broken between words, and within a word that is longer.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    let mut used = 0;
-    for word in text.split(' ') {
-        let letters: Vec<char> = word.chars().collect();
-        let space = usize::from(used > 0);
-        if used + space + letters.len() > width && used > 0 {
-            lines.push(String::new());
-            used = 0;
-        } else if let Some(line) = lines.last_mut().filter(|_| space > 0) {
-            line.push(' ');
-            used += 1;
-        }
-        for (at, part) in letters.chunks(width.max(1)).enumerate() {
-            if at > 0 {
-                lines.push(String::new());
-                used = 0;
-            }
-            if let Some(line) = lines.last_mut() {
-                line.extend(part);
-                used += part.len();
-            }
-        }
-    }
-    lines
-}
-
 fn indent(area: Rect) -> Rect {
     Rect {
         x: area.x.saturating_add(1),
@@ -287,18 +261,5 @@ fn thread_name(thread: &ThreadView) -> String {
         "(no name yet)".to_owned()
     } else {
         human::sanitise(&thread.name).into_owned()
-    }
-}
-
-#[cfg(test)]
-mod wrapping {
-    use super::wrapped;
-
-    #[test]
-    fn text_is_broken_between_words_and_a_long_word_within() {
-        assert_eq!(wrapped("", 5), [""]);
-        assert_eq!(wrapped("a bc def", 4), ["a bc", "def"]);
-        assert_eq!(wrapped("a abcdefgh b", 3), ["a", "abc", "def", "gh", "b"]);
-        assert_eq!(wrapped("ab cd", 0), ["a", "b", "c", "d"]);
     }
 }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     human::{self, NONE, sanitise},
-    model::{CollectionView, JsFunctionView, LevelView, Snapshot, WorkView},
+    model::{CollectionView, HeapView, JsFunctionView, LevelView, Snapshot, WorkView},
     tui::{app::App, list::Period},
 };
 
@@ -141,7 +141,7 @@ fn side(frame: &mut Frame<'_>, area: &mut Rect, app: &App, snapshot: &Snapshot, 
     let rows = |rows: usize| (rows as u16).max(1) + 1 + panel::overhead(area.width);
     let wanted = [
         rows(node.works.len()),
-        rows(node.collections.len()),
+        rows(node.collections.len()) + u16::from(heaps(snapshot).is_some()),
         rows(snapshot.in_flight.len()) + 1,
     ];
     let mut left: u16 = wanted.iter().sum();
@@ -275,7 +275,11 @@ fn collections_panel(
 ) {
     let about = vec![format!("runs/s and used: {}", super::period(app, snapshot))];
     let title = beside("Garbage collections", about);
-    let inner = panel::draw(frame, area, &title, Line::default(), theme);
+    let mut inner = panel::draw(frame, area, &title, Line::default(), theme);
+    if let Some(parts) = heaps(snapshot).filter(|_| inner.height > 1) {
+        let line = cut::top(&mut inner, 1);
+        frame.render_widget(joined(parts, usize::from(line.width)), line);
+    }
     let views = &snapshot.node.collections;
     if views.is_empty() {
         let why = super::without(snapshot, "collection_return", "Not watched")
@@ -316,6 +320,56 @@ fn collections_panel(
         cells: &cells,
     }
     .draw(frame, inner, theme);
+}
+
+/// How large the heaps are, most important first; `None` where that is not known.
+fn heaps(snapshot: &Snapshot) -> Option<Vec<String>> {
+    let heaps = snapshot.node.heaps.iter();
+    let heaps: Vec<&HeapView> = heaps.filter(|heap| !heap.has_ended).collect();
+    // Of each process the largest comes first.
+    let largest = heaps.iter().max_by_key(|heap| heap.used_bytes)?;
+    let sum = |of: fn(&HeapView) -> u64| {
+        let sizes = heaps.iter().map(|heap| of(heap));
+        human::bytes(sizes.fold(0, u64::saturating_add))
+    };
+    let name = match heaps.len() {
+        1 => "heap".to_owned(),
+        count => format!("{count} heaps"),
+    };
+    let mut parts = vec![format!(
+        "{name} {} of {}",
+        sum(|heap| heap.used_bytes),
+        sum(|heap| heap.committed_bytes)
+    )];
+    if let [first, .., last] = &largest.after_full[..] {
+        let [first, last] = [first, last].map(|level| human::bytes(level.used_bytes));
+        parts.push(format!("full GC left {first}, now {last}"));
+    }
+    if heaps.iter().all(|heap| heap.external_bytes.is_some()) {
+        let external = sum(|heap| heap.external_bytes.unwrap_or_default());
+        parts.push(format!("external {external}"));
+    }
+    if let (1, Some(limit)) = (heaps.len(), largest.limit_bytes) {
+        parts.push(format!("limit {}", human::bytes(limit)));
+    }
+    Some(parts)
+}
+
+/// As many of the parts as there is room for.
+fn joined(parts: Vec<String>, width: usize) -> Line<'static> {
+    let mut line = Line::default();
+    for part in parts {
+        let part = if line.spans.is_empty() {
+            part
+        } else {
+            format!(" · {part}")
+        };
+        if !line.spans.is_empty() && line.width() + part.chars().count() > width {
+            continue;
+        }
+        line.push_span(part);
+    }
+    line
 }
 
 fn levels_panel(frame: &mut Frame<'_>, area: Rect, app: &App, snapshot: &Snapshot, theme: &Theme) {

@@ -8,7 +8,7 @@ use ratatui::{
 };
 
 use super::{
-    callbacks, cut,
+    callbacks, cut, findings,
     header::main_process,
     loops, node, now,
     panel::{self, Title},
@@ -46,6 +46,16 @@ pub(super) fn draw(
         .max(3)
         .saturating_add(panel::overhead(area.width));
     let mut rest = area;
+    // First what is wrong, as long as something else fits in as well.
+    let told = findings::height(snapshot, area.width);
+    let is_quiet = snapshot.findings.list.iter().all(|finding| finding.is_over);
+    let area = if area.height >= if is_quiet { 24 } else { 9 } {
+        let top = cut::top(&mut rest, told);
+        findings::panel(frame, top, snapshot, theme);
+        rest
+    } else {
+        area
+    };
     if area.height < 18 {
         time_panel(frame, area, app, snapshot, &threads, theme);
     } else if area.width < MORE_THAN_THREADS {

@@ -22,11 +22,13 @@ pub(super) fn chain(stack: &StackView) -> Option<String> {
     joined(stack, 0)
 }
 
-/// The same without what every wait goes through: the C library, the inside of the standard library's locks.
+/// The same without what every wait goes through: the C library, the inside of the standard library's locks; where a
+/// function of JavaScript is on it, without all that Node does on its behalf.
 pub(super) fn callers(stack: &StackView) -> Option<String> {
     let first = stack
         .iter()
-        .position(|symbol| !is_plumbing(symbol))
+        .position(|symbol| symbol.is_javascript())
+        .or_else(|| stack.iter().position(|symbol| !is_plumbing(symbol)))
         .unwrap_or(0);
     joined(stack, first)
 }

@@ -166,7 +166,7 @@ fn facts<'a>(snapshot: &Snapshot, view: &TaskTypeView, width: u16, theme: &Theme
             text
         };
         let mut label = theme.strong(format!("{label:<LABEL$}"));
-        for part in super::wrapped(&text, room) {
+        for part in human::wrapped(&text, room) {
             let part = table::shortened(&part, room as u16);
             lines.push(Line::from(vec![label, theme.plain(part)]));
             label = Span::raw(" ".repeat(LABEL));

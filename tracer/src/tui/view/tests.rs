@@ -95,6 +95,18 @@ fn overview_in_trouble() {
 }
 
 #[test]
+fn what_is_wrong() {
+    let mut app = live(demo::node());
+    assert_screen!("overview_findings_120x30", app, 120, 30);
+    assert_screen!("overview_findings_40x12", app, 40, 12);
+    press(&mut app, "8");
+    assert_screen!("findings_120x30", app, 120, 30);
+    press(&mut app, "jj");
+    assert_screen!("findings_second_80x24", app, 80, 24);
+    assert_screen!("findings_second_40x12", app, 40, 12);
+}
+
+#[test]
 fn threads_view() {
     let mut app = live(demo::troubled());
     press(&mut app, "3jjj");
