@@ -8,6 +8,7 @@ use crate::{
     bpf::{LoadError, kernel::OLDEST},
     dump::DumpError,
     human,
+    model::Severity,
     pipeline::SessionError,
     recording::RecordingError,
     target::{FindError, sys::Capability},
@@ -59,6 +60,14 @@ pub enum Failure {
         /// Parts that were skipped.
         parts: u64,
     },
+    /// There is a finding at or above what was asked for.
+    #[error("{count} findings of severity {} or worse", .severity.name())]
+    Found {
+        /// How many.
+        count: usize,
+        /// What was asked for.
+        severity: Severity,
+    },
     /// More was lost than allowed.
     #[error("{lost} losses, more than --max-loss {allowed}")]
     TooMuchLost {
@@ -72,6 +81,8 @@ pub enum Failure {
     Doctor(&'static str, u8),
 }
 
+/// 1: there are findings as bad as `--fail-on` says.
+pub const FOUND: u8 = 1;
 /// 2: the command line, or an output that cannot be written.
 pub const USAGE: u8 = 2;
 /// 3: a privilege is missing.
@@ -101,6 +112,7 @@ fn status_of(error: &(dyn Error + 'static)) -> Option<u8> {
             | Failure::Terminal(_)
             | Failure::Usage(_) => USAGE,
             Failure::Damaged { .. } => RECORDING,
+            Failure::Found { .. } => FOUND,
             Failure::TooMuchLost { .. } => LOSS,
             Failure::Doctor(_, status) => *status,
         });
@@ -262,6 +274,7 @@ fn failure_advice(failure: &Failure) -> Option<String> {
         | Failure::Output { .. }
         | Failure::Terminal(_)
         | Failure::Damaged { .. }
+        | Failure::Found { .. }
         | Failure::TooMuchLost { .. }
         | Failure::Doctor(..) => None,
     }

@@ -2,6 +2,7 @@
 
 mod completions;
 mod doctor;
+mod explain;
 pub mod failure;
 mod man;
 mod record;
@@ -70,6 +71,8 @@ enum Command {
     Report(report::Arguments),
     /// One look at every live tokio task: what it is doing, and where it waits
     Tasks(tasks::Arguments),
+    /// What findings mean, how they are made, and what to do
+    Explain(explain::Arguments),
     /// What this kernel, these rights and a target allow, probe by probe
     Doctor(doctor::Arguments),
     /// Print completions for a shell
@@ -84,15 +87,17 @@ struct Tracing {
     /// Time between two readings of the counters
     #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = interval)]
     interval: Duration,
-    /// Which probes: `light` hooks no system call, `default` counts them, `full` sends each one too (about 0.2 µs more
-    /// per call, and tens of bytes in a recording)
+    /// Which probes: `light` hooks no system call and no function of the target, `default` does, as long as it stays
+    /// within the limit, `full` sends each system call too (about 0.2 µs more per call, and tens of bytes in a recording)
     #[arg(long, value_name = "PROFILE", default_value = "default")]
     profile: Profile,
-    /// Switch a group of probes on (process, sched, lock, stack, sample, syscall, timing, io, memory, task, wake,
-    /// calls)
+    /// Switch a group of probes on (process, sched, lock, stack, sample, syscall, timing, io, memory, task, wake, gc,
+    /// pool, callback, promise, calls). `promise` counts what JavaScript awaits, and is in no profile: if Node's program
+    /// file is deleted or replaced while it is watched, a new worker thread may end the process
     #[arg(long, value_name = "GROUP", value_delimiter = ',', value_parser = group)]
     with: Vec<Group>,
-    /// Switch a group of probes off (lock, stack, sample, syscall, timing, io, memory, task, wake, calls)
+    /// Switch a group of probes off (lock, stack, sample, syscall, timing, io, memory, task, wake, gc, pool, callback,
+    /// calls)
     #[arg(long, value_name = "GROUP", value_delimiter = ',', value_parser = optional_group)]
     without: Vec<Group>,
     /// The share of the target's CPU time (or of half a CPU, where it uses less) that probes may cost; above it, groups
@@ -139,7 +144,7 @@ impl Profile {
         match self {
             Self::Light => Group::LIGHT.to_vec(),
             Self::Default => Group::DEFAULT.to_vec(),
-            Self::Full => Group::FULL.to_vec(),
+            Self::Full => Group::full(),
         }
     }
 }
@@ -214,6 +219,7 @@ pub fn run() -> anyhow::Result<()> {
         Some(Command::Replay(arguments)) => replay::run(arguments),
         Some(Command::Report(arguments)) => report::run(arguments),
         Some(Command::Tasks(arguments)) => tasks::run(&arguments),
+        Some(Command::Explain(arguments)) => explain::run(&arguments),
         Some(Command::Doctor(arguments)) => doctor::run(&arguments),
         Some(Command::Completions(arguments)) => completions::run(&arguments),
         Some(Command::Man) => man::run(),

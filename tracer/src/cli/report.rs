@@ -13,7 +13,7 @@ use super::{
     target::Target,
 };
 use crate::{
-    model::Snapshot,
+    model::{Severity, Snapshot},
     pipeline::replay,
     report::{self, Report},
 };
@@ -23,6 +23,7 @@ use crate::{
 Examples:
   tracer report -p 4182 -d 10s
   tracer report slow.mcap
+  tracer report slow.mcap --fail-on critical             for scripts: exit status 1
   tracer report slow.mcap --json | jq '.syscalls[0]'
   tracer report -p 4182 -d 10s --record slow.mcap     the report, and the recording it is made of")]
 pub(super) struct Arguments {
@@ -46,11 +47,31 @@ pub(super) struct Arguments {
     /// Record too; the report of that recording is this report
     #[arg(long, value_name = "FILE", conflicts_with = "file")]
     record: Option<PathBuf>,
+    /// Fail (exit status 1) when there is a finding of this severity or worse that is not over
+    #[arg(long, value_name = "SEVERITY")]
+    fail_on: Option<FailOn>,
     /// Fail (exit status 7) when more than so many losses were counted
     #[arg(long, value_name = "N")]
     max_loss: Option<u64>,
     #[command(flatten)]
     tracing: Tracing,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum FailOn {
+    Info,
+    Warning,
+    Critical,
+}
+
+impl FailOn {
+    fn severity(self) -> Severity {
+        match self {
+            Self::Info => Severity::Info,
+            Self::Warning => Severity::Warning,
+            Self::Critical => Severity::Critical,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -93,7 +114,8 @@ fn of_file(file: &Path, format: Format, arguments: &Arguments) -> anyhow::Result
             file.display()
         ));
     }
-    check_loss(&snapshot, arguments.max_loss)
+    check_loss(&snapshot, arguments.max_loss)?;
+    check_findings(&snapshot, arguments.fail_on)
 }
 
 fn of_target(format: Format, arguments: &Arguments) -> anyhow::Result<()> {
@@ -109,7 +131,20 @@ fn of_target(format: Format, arguments: &Arguments) -> anyhow::Result<()> {
     };
     let ended = request.run()?;
     write(&ended.snapshot, format, arguments.output.as_deref())?;
-    check_loss(&ended.snapshot, arguments.max_loss)
+    check_loss(&ended.snapshot, arguments.max_loss)?;
+    check_findings(&ended.snapshot, arguments.fail_on)
+}
+
+fn check_findings(snapshot: &Snapshot, fail_on: Option<FailOn>) -> anyhow::Result<()> {
+    let Some(severity) = fail_on.map(FailOn::severity) else {
+        return Ok(());
+    };
+    let findings = snapshot.findings.list.iter();
+    let bad = findings.filter(|finding| !finding.is_over && finding.severity >= severity);
+    match bad.count() {
+        0 => Ok(()),
+        count => Err(Failure::Found { count, severity }.into()),
+    }
 }
 
 fn write(snapshot: &Snapshot, format: Format, output: Option<&Path>) -> anyhow::Result<()> {
