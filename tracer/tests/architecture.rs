@@ -22,6 +22,7 @@ const EVERYTHING: &[&str] = &[
     "bpf",
     "cli",
     "dump",
+    "findings",
     "human",
     "metric",
     "model",
@@ -98,24 +99,32 @@ const TABLE: &[Row] = &[
         owns: &[],
     },
     Row {
+        module: "findings",
+        may_use: &["human", "model", "record"],
+        owns: &[],
+    },
+    Row {
         module: "dump",
         may_use: &["human", "record", "runtime", "target"],
         owns: &[],
     },
     Row {
         module: "report",
-        may_use: &["dump", "human", "metric", "model", "record", "runtime"],
+        may_use: &[
+            "dump", "findings", "human", "metric", "model", "record", "runtime",
+        ],
         owns: &["serde", "serde_json"],
     },
     Row {
         module: "tui",
-        may_use: &["human", "metric", "model", "record"],
+        may_use: &["findings", "human", "metric", "model", "record"],
         owns: &["ratatui", "crossterm", "rustix", "tokio"],
     },
     Row {
         module: "pipeline",
         may_use: &[
             "bpf",
+            "findings",
             "model",
             "record",
             "recording",
@@ -151,6 +160,19 @@ const TABLE: &[Row] = &[
 const IMPURE: &[(&str, &[&str])] = &[
     (
         "model",
+        &[
+            "std::fs",
+            "std::time",
+            "std::thread",
+            "std::net",
+            "std::process",
+            "std::io",
+            "std::env",
+            "anyhow",
+        ],
+    ),
+    (
+        "findings",
         &[
             "std::fs",
             "std::time",

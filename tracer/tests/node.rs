@@ -8,6 +8,8 @@
 )]
 
 mod common;
+#[path = "node/heap.rs"]
+mod heap;
 #[path = "node/in_flight.rs"]
 mod in_flight;
 

@@ -2,8 +2,9 @@
 
 use proptest::{collection::vec, option, prelude::*};
 use tracer::record::{
-    AliveSample, CallbackKindMeta, InFlightMeta, Meta, ProbesSample, RuntimeMeta, Sample, TaskKind,
-    TaskSample, TaskTypeMeta, WaitGroup, WaitsMeta, WorkTypeMeta,
+    AliveSample, CallbackKindMeta, HeapMeta, HeapSpaceMeta, HeapsMeta, InFlightMeta, Meta,
+    ProbesSample, RuntimeMeta, Sample, TaskKind, TaskSample, TaskTypeMeta, WaitGroup, WaitsMeta,
+    WorkTypeMeta,
 };
 use tracer_common::{
     Event, Nanos, Pid, StackId, Tid,
@@ -229,5 +230,60 @@ pub(super) fn metas() -> BoxedStrategy<Meta> {
                 })
             },
         );
-    prop_oneof![runtime, of_type, waits, work_type, callback_kind, in_flight].boxed()
+    prop_oneof![
+        runtime,
+        of_type,
+        waits,
+        work_type,
+        callback_kind,
+        in_flight,
+        heaps()
+    ]
+    .boxed()
+}
+
+/// Sizes of heaps.
+fn heaps() -> impl Strategy<Value = Meta> {
+    let number = || option::of(0..9u64);
+    let space = (text(), edge64(), edge64()).prop_map(|(name, used_bytes, committed_bytes)| {
+        HeapSpaceMeta {
+            name,
+            used_bytes,
+            committed_bytes,
+        }
+    });
+    let heap = (
+        (0..3u64, option::of(1..9u32), vec(space, 0..3)),
+        (number(), number(), number(), number(), number()),
+    )
+        .prop_map(
+            |(
+                (isolate, tid, spaces),
+                (
+                    external_bytes,
+                    array_buffer_bytes,
+                    limit_bytes,
+                    full_collections,
+                    after_full_bytes,
+                ),
+            )| HeapMeta {
+                isolate,
+                tid: tid.map(Tid),
+                spaces,
+                external_bytes,
+                array_buffer_bytes,
+                limit_bytes,
+                full_collections,
+                after_full_bytes,
+            },
+        );
+    let why = prop_oneof![Just(String::new()), text()];
+    (nanos(), few(), vec(heap, 0..3), why).prop_map(|(at, pid, heaps, why)| {
+        Meta::Heaps(HeapsMeta {
+            at,
+            pid: Pid(pid),
+            heaps,
+            why,
+        })
+    })
 }

@@ -11,6 +11,7 @@ mod common;
 
 mod bounds;
 mod cpu;
+mod findings;
 mod governor;
 mod harm;
 mod harm_node;
@@ -20,10 +21,12 @@ mod memory;
 mod node;
 mod node_builds;
 mod node_callbacks;
+mod node_heap;
 mod node_in_flight;
 mod node_loop;
 mod node_pool;
 mod node_published;
+mod node_waits;
 mod published;
 mod tasks;
 

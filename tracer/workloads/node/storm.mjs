@@ -179,6 +179,8 @@ async function obey(line, port) {
 
 if (isMainThread) {
   const server = createServer(serve);
+  // A server that closes an idle connection while a request is on its way fails it: https://github.com/nodejs/node/issues/52649
+  server.keepAliveTimeout = 0;
   await new Promise((resolve) => server.listen(0, HOST, resolve));
   const { port } = server.address();
   say({ event: 'ready', program: 'node-storm', pid: process.pid, node: process.version, at_ns: nowNs() });
