@@ -8,7 +8,7 @@ use aya_ebpf::{
     maps::HashMap,
 };
 use tracer_common::{
-    LossReason, Nanos, Pid, StackTail, Tid,
+    LossReason, Nanos, Pid, StackTail, ThreadRow, Tid,
     stack::{FRAMES, JsFrame, JsLayout, JsTop, JsWaitStack},
 };
 
@@ -16,7 +16,7 @@ use crate::{
     count,
     setting::{has_js, setting},
     shared,
-    stack::is_due,
+    stack::{is_due, is_loop},
     task::{Place, Task},
 };
 
@@ -60,7 +60,7 @@ pub(crate) unsafe fn walk(
         (*top).bytecode = place.r12;
         (*top).offset = place.r9;
         (*top).pushed = read(place.stack).unwrap_or([0; 2]);
-        walk_from(layout, &place, 0, addresses, frames)
+        walk_from::<0>(layout, (place.instruction, place.frame), addresses, frames)
     }
 }
 
@@ -76,11 +76,10 @@ pub(crate) enum Kept {
 }
 
 /// Takes the user stack of the current thread, which begins to wait, if it does so inside of JavaScript: two words tell.
-/// `paced_at` is the time when that is to be done only so often; 0: the caller sees to that. Not a part of its callers:
-/// see `count::meet`.
+/// Of waits for events only so often; of others its caller sees to that. Not a part of its callers: see `count::meet`.
 #[inline(never)]
-pub(crate) fn keep(pid: Pid, tid: Tid, paced_at: Nanos) -> Kept {
-    let Some(layout) = layout(pid) else {
+pub(crate) fn keep(row: &ThreadRow, tid: Tid, at: Nanos) -> Kept {
+    let Some(layout) = layout(row.pid) else {
         return Kept::Outside;
     };
     let Some(place) = Place::current() else {
@@ -96,14 +95,14 @@ pub(crate) fn keep(pid: Pid, tid: Tid, paced_at: Nanos) -> Kept {
     let every = setting!(stack_every);
     // SAFETY: the verifier has checked the pointer, and only this thread writes its stack.
     unsafe {
-        if paced_at.0 != 0 {
-            if !is_due(&mut (*kept).next, paced_at) {
+        if is_loop(row) {
+            if !is_due(&mut (*kept).next, at) {
                 return Kept::TooSoon;
             }
             (*kept).next.0 += every;
         }
         let (addresses, frames) = (&raw mut (*kept).addresses, &raw mut (*kept).frames);
-        (*kept).count = walk_from(layout, &place, exit, addresses, frames) as u64;
+        (*kept).count = walk_outside(layout, &place, exit, addresses, frames) as u64;
     }
     Kept::Stack
 }
@@ -195,51 +194,49 @@ fn exit_frame(layout: &JsLayout, place: &Place) -> Option<u64> {
     (is_own && exit & 7 == 0).then_some(exit)
 }
 
-/// Goes from frame to frame. `exit` is the frame at which JavaScript was left, 0 when it may run: frames inside of it are
-/// taken as far as they lead to it, and none of them is one of JavaScript.
+/// The stack of a thread that has left JavaScript at the frame `exit`: where it is, and from `exit` outwards. What is
+/// between is left out: functions of libraries without frame pointers, mostly, through which no way leads.
 ///
 /// # Safety
 /// Both may be written, and nobody else does.
 #[inline(always)]
-unsafe fn walk_from(
+unsafe fn walk_outside(
     layout: &JsLayout,
     place: &Place,
-    mut exit: u64,
+    exit: u64,
     addresses: *mut [u64; FRAMES],
     frames: *mut [JsFrame; FRAMES],
 ) -> usize {
-    let (mut address, mut fp) = (place.instruction, place.frame);
-    let mut count = 0;
-    for at in 0..FRAMES {
+    // SAFETY: the caller's promise.
+    unsafe {
+        (&raw mut (*addresses)[0]).write(place.instruction);
+        (&raw mut (*frames)[0]).write(JsFrame::default());
+    }
+    let Some([next, back]) = read::<[u64; 2]>(exit) else {
+        return 1;
+    };
+    // SAFETY: the same.
+    unsafe { walk_from::<1>(layout, (back, next), addresses, frames) }
+}
+
+/// Goes from frame to frame, outwards from an address and the frame of its function, and fills in from `BEGIN` on.
+///
+/// # Safety
+/// Both may be written, and nobody else does.
+#[inline(always)]
+unsafe fn walk_from<const BEGIN: usize>(
+    layout: &JsLayout,
+    (mut address, mut fp): (u64, u64),
+    addresses: *mut [u64; FRAMES],
+    frames: *mut [JsFrame; FRAMES],
+) -> usize {
+    let mut count = BEGIN;
+    for at in BEGIN..FRAMES {
         // SAFETY: the index is below the length.
         unsafe { (&raw mut (*addresses)[at]).write(address) };
         // SAFETY: the same.
         let frame = unsafe { &raw mut (*frames)[at] };
         count = at + 1;
-        if exit != 0 {
-            // SAFETY: the same.
-            unsafe { frame.write(JsFrame::default()) };
-            let is_inside = fp >= place.stack && fp < exit;
-            let inner = if is_inside {
-                read::<[u64; 2]>(fp)
-            } else {
-                None
-            };
-            if let Some([next, back]) = inner
-                && next > fp
-                && next <= exit
-                && back != 0
-            {
-                (address, fp) = (back, next);
-                continue;
-            }
-            let Some([next, back]) = read::<[u64; 2]>(exit) else {
-                break;
-            };
-            (address, fp) = (back, next);
-            exit = 0;
-            continue;
-        }
         let Some([offset, bytecode, _, function, context, next, back]) =
             read::<[u64; 7]>(fp.wrapping_sub(40))
         else {

@@ -51,8 +51,7 @@ pub(crate) fn is_due(next: &mut Nanos, at: Nanos) -> bool {
 #[inline(always)]
 pub(crate) fn keep<C: EbpfContext>(context: &C, tid: Tid, row: &mut ThreadRow, at: Nanos) {
     row.has_stack = kept::NOTHING;
-    let is_loop = row.state() == State::EPOLL;
-    let is_skipped = if is_loop {
+    let is_skipped = if is_loop(row) {
         row.idle_on == row.waiting_on as u16
     } else {
         !is_due(&mut row.stack_at, at)
@@ -61,14 +60,14 @@ pub(crate) fn keep<C: EbpfContext>(context: &C, tid: Tid, row: &mut ThreadRow, a
         return;
     }
     let found = if has_js() {
-        javascript::keep(row.pid, tid, if is_loop { at } else { Nanos(0) })
+        javascript::keep(row, tid, at)
     } else {
         Kept::Outside
     };
-    match (found, is_loop) {
+    match (found, is_loop(row)) {
         (Kept::Stack, _) => {
             row.has_stack = kept::JAVASCRIPT;
-            if is_loop {
+            if is_loop(row) {
                 return;
             }
         }
@@ -88,6 +87,12 @@ pub(crate) fn keep<C: EbpfContext>(context: &C, tid: Tid, row: &mut ThreadRow, a
         }
     }
     row.stack_at.0 += setting!(stack_every);
+}
+
+/// True when it waits for events. Read each time: to the verifier all ways that lead to what follows are one then.
+#[inline(always)]
+pub(crate) fn is_loop(row: &ThreadRow) -> bool {
+    core::hint::black_box(row).state() == State::EPOLL
 }
 
 #[inline(always)]
