@@ -1,7 +1,7 @@
 //! A poll, or a callback, that held its worker or the event loop too long.
 //!
-//! Time in which the thread waited for a CPU is left out: on a busy machine everything takes longer, and that is another
-//! finding.
+//! What took long only because the thread waited for a CPU is left out: on a busy machine everything takes longer, and
+//! that is another finding.
 
 use std::collections::BTreeMap;
 
@@ -24,6 +24,8 @@ const ITERATION: Nanos = Nanos(50_000_000);
 const ITERATION_CRITICAL: Nanos = Nanos(200_000_000);
 /// A share of the time that is critical whatever the length: one in ten requests meets it.
 const OFTEN: f64 = 0.1;
+/// The share of these times that must be its own: without waiting for a CPU.
+const OWN: f64 = 0.7;
 /// Once is an accident, unless it is critical by its length.
 const AGAIN: u64 = 2;
 
@@ -35,7 +37,7 @@ pub(super) const DETECTOR: Detector = Detector {
         matters: "Nothing else can run on that worker or loop meanwhile: each request that comes waits for it to end, \
                   however little it needs itself.",
         how: "Iterations of an event loop over 50 ms (critical: 200 ms, or a tenth of the time), polls of a task over 10 ms \
-              (critical: 50 ms, or a tenth of the time), without the time in which the thread itself waited for a CPU; twice \
+              (critical: 50 ms, or a tenth of the time), 70 % of that without waiting for a CPU; twice \
               within ten seconds, or once where it is critical. The place is where samples and waits found it for longest.",
         evidence: &[
             ("longest", "the longest of them, without waiting for a CPU"),
@@ -117,6 +119,11 @@ fn own(busy: Nanos, off: &[Nanos; OFF_PARTS]) -> Nanos {
     busy.since(ready).unwrap_or_default()
 }
 
+/// True for one of this length that is mostly its own.
+fn is_long(busy: Nanos, off: &[Nanos; OFF_PARTS], length: Nanos) -> bool {
+    busy >= length && own(busy, off).0 as f64 >= length.0 as f64 * OWN
+}
+
 fn judge(seen: &Seen<'_>) -> Verdict {
     let (loops, tasks) = (&seen.now.loops, &seen.now.tasks);
     let mut raised = iterations(seen);
@@ -131,7 +138,7 @@ fn judge(seen: &Seen<'_>) -> Verdict {
 fn iterations(seen: &Seen<'_>) -> Vec<Raised> {
     let mut held: BTreeMap<(Pid, String), Held> = BTreeMap::new();
     for one in &seen.now.loops.long {
-        if one.since < seen.then.now || own(one.busy, &one.off) < ITERATION {
+        if one.since < seen.then.now || !is_long(one.busy, &one.off, ITERATION) {
             continue;
         }
         let (function, place) = function(&one.stack).unwrap_or_default();
@@ -208,7 +215,7 @@ fn polls(seen: &Seen<'_>) -> Vec<Raised> {
         });
         // What was handed to the blocking pool may take as long as it likes.
         let is_async = of_type.is_none_or(|view| view.kind != TaskKind::Blocking);
-        if is_async && one.since >= seen.then.now && own(one.busy, &one.off) >= POLL {
+        if is_async && one.since >= seen.then.now && is_long(one.busy, &one.off, POLL) {
             let key = (one.pid, one.name.as_str(), one.source.as_str());
             let _ = held.entry(key).or_default().add(one.busy, &one.off);
         }
